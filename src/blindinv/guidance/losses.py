@@ -1,0 +1,98 @@
+"""Losses of the posterior mean, one number per sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindinv.operators.convolution import Convolution
+from blindinv.operators.fourier import Spectrum, fft, ifft, otf
+from blindinv.protocols import Estimate, Loss
+
+
+def _norm2(r: Tensor) -> Tensor:
+    return r.square().sum((-3, -2, -1))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """|y - A_phi(x0)|^2 (DPS, Chung et al. 2023; LatentDEM, eq. 8), or its root.
+
+    Args:
+        A: forward model.
+        root: the norm instead of its square, as the released codes use.
+        scale: images are compared after multiplication by this (2 for the published [-1, 1] scale).
+    """
+
+    A: Convolution
+    root: bool = True
+    scale: float = 2.0
+
+    def __call__(self, e: Estimate) -> Tensor:
+        """(B,)."""
+        r = self.A.frame(self.A(e.x0, e.phi), (e.y.shape[-2], e.y.shape[-1])) - e.y
+        squared = self.scale**2 * _norm2(r)
+        return squared.sqrt() if self.root else squared
+
+
+@dataclass(frozen=True)
+class Glue:
+    """|z0 - E(A^T y + (I - A^T A) x0)|^2 (PSLD, Rout et al. 2023; LatentDEM, eq. 16), or its root, with the true adjoint.
+
+    Args:
+        A: forward model.
+        encode: the prior's encoder.
+        root: the norm instead of its square, as the released codes use.
+    """
+
+    A: Convolution
+    encode: Callable[[Tensor], Tensor]
+    root: bool = True
+
+    def __call__(self, e: Estimate) -> Tensor:
+        """(B,)."""
+        size, frame = (e.x0.shape[-2], e.x0.shape[-1]), (e.y.shape[-2], e.y.shape[-1])
+        r = e.y - self.A.frame(self.A(e.x0, e.phi), frame)
+        squared = _norm2(e.z0 - self.encode(e.x0 + self.A.adjoint(r, e.phi, size)))
+        return squared.clamp(min=1e-12).sqrt() if self.root else squared
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """-log p(y | z_t) where x - x0 has the power spectrum R_t: 1/2 r^H (|K|^2 R_t + sigma^2)^-1 r, r = y - k * x0.
+
+    This is eq. 14 of LatentDEM (appendix A) with its model error nu_t per frequency, measured for the prior instead of
+    tuned, and with the covariance transported through the operator (TMPD, Boys et al. 2023). The gradient reaches x0
+    only through the residual, which is held fixed apart from that: <x0, -A^T C^-1 r>.
+
+    Args:
+        A: forward model.
+        spectrum: R_t, the error spectrum of the prior.
+        inflate: factor on sigma, for an imperfect kernel.
+    """
+
+    A: Convolution
+    spectrum: Spectrum
+    inflate: float = 1.0
+
+    def __call__(self, e: Estimate) -> Tensor:
+        """(B,), up to a constant."""
+        size = (e.x0.shape[-2], e.x0.shape[-1])
+        with torch.no_grad():
+            K = otf(e.phi, size)
+            c = K.abs().square() * self.spectrum(e.t, size, e.x0.device) + (self.inflate * e.sigma).square()
+            r = self.A.residual(e.y, e.x0.detach(), e.phi, c)
+            direction = ifft(K.conj() / c * fft(r), size)
+        return -(e.x0 * direction).sum((-3, -2, -1))
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A weighted sum of losses: LatentDEM's eq. 16 is `Combined(((1, measurement), (gamma, glue)))`."""
+
+    terms: tuple[tuple[float, Loss], ...]
+
+    def __call__(self, e: Estimate) -> Tensor:
+        """(B,)."""
+        return torch.stack([weight * loss(e) for weight, loss in self.terms]).sum(0)

@@ -1,0 +1,96 @@
+"""From a loss to a move of the sampler. The only place that differentiates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindinv.operators.convolution import Convolution, wiener
+from blindinv.operators.fourier import Spectrum
+from blindinv.protocols import Estimate, Guided, Loss
+
+
+def _gradient(loss: Loss, e: Estimate) -> Tensor:
+    """d loss / d z_t, one backward pass for all samples and terms."""
+    return torch.autograd.grad(loss(e).sum(), e.z)[0]
+
+
+def constant(t: int) -> float:
+    """No annealing."""
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Descend:
+    """After the reverse step: z_s <- z_s - scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1).
+
+    Args:
+        loss: of the posterior mean.
+        scale: step size at t; 1 / zeta_t of LatentDEM's eq. 9 for annealing consistency.
+    """
+
+    loss: Loss
+    scale: Callable[[int], float] = constant
+    needs_grad: bool = True
+
+    def __call__(self, e: Estimate) -> Guided:
+        """Keeps z0, asks for a shift."""
+        return Guided(e.z0, self.scale(e.t) * _gradient(self.loss, e), e.x0)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Adds -scale(t) grad loss to the score: z0 <- z0 - scale (1 - abar) / sqrt(abar) grad loss (LatentDEM, eq. 6).
+
+    Args:
+        loss: minus a log-likelihood.
+        scale: of the likelihood.
+        finish: if given, the image estimate that is reported (and finally returned) has this data step applied.
+    """
+
+    loss: Loss
+    scale: Callable[[int], float] = constant
+    finish: "Proximal | None" = None
+    needs_grad: bool = True
+
+    def __call__(self, e: Estimate) -> Guided:
+        """Moves z0."""
+        factor = self.scale(e.t) * (1 - e.abar) / e.abar**0.5
+        z0 = e.z0.detach() - factor * _gradient(self.loss, e)
+        x = e.x0.detach()
+        return Guided(z0, None, x if self.finish is None else self.finish.data_step(e, x))
+
+
+@dataclass(frozen=True)
+class Proximal:
+    """Closed-form data step in pixel space, carried to the latents by difference (no gradient, no backward pass).
+
+    x1 = x0 + F^-1[conj(K) R_t / (|K|^2 R_t + sigma^2) F(y - k * x0)],    z0 <- z0 + E(x1) - E(x0)
+
+    The difference of encodings cancels, to first order, what the autoencoder loses on a round trip.
+    Reference: Zhu et al., "Denoising diffusion models for plug-and-play image restoration" (DiffPIR), 2023,
+    with the constant sigma_t replaced by the prior's measured error spectrum.
+
+    Args:
+        A: forward model.
+        spectrum: R_t.
+        encode: the prior's encoder.
+        inflate: factor on sigma, for an imperfect kernel.
+    """
+
+    A: Convolution
+    spectrum: Spectrum
+    encode: Callable[[Tensor], Tensor]
+    inflate: float = 1.0
+    needs_grad: bool = False
+
+    def data_step(self, e: Estimate, x: Tensor) -> Tensor:
+        """x1 of the formula."""
+        power = self.spectrum(e.t, (x.shape[-2], x.shape[-1]), x.device)
+        return wiener(self.A, e.y, e.phi, power, self.inflate * e.sigma, x)
+
+    def __call__(self, e: Estimate) -> Guided:
+        """Moves z0 without a gradient."""
+        x1 = self.data_step(e, e.x0)
+        return Guided(e.z0 + self.encode(x1) - self.encode(e.x0), None, x1)

@@ -1,0 +1,88 @@
+"""Geometry and figures of blur kernels, all (B, 1, k, k), on the device of their input."""
+
+import torch
+from torch import Tensor
+
+
+def normalize(k: Tensor) -> Tensor:
+    """Clip to non-negative and divide by the sum, per sample; an all-zero kernel becomes a centred delta."""
+    k = k.clamp(min=0)
+    total = k.sum((-2, -1), keepdim=True)
+    return torch.where(total > 1e-8, k / total.clamp(min=1e-8), delta(k.shape[-1], len(k)).to(k))
+
+
+def delta(size: int, batch: int = 1) -> Tensor:
+    """The kernel that does nothing: (batch, 1, size, size) with a one at index size // 2."""
+    k = torch.zeros(batch, 1, size, size)
+    k[..., size // 2, size // 2] = 1
+    return k
+
+
+def centre_of_mass(k: Tensor) -> Tensor:
+    """(B, 2) row and column of the centre of mass, in pixels from the origin at index k // 2."""
+    n, m = k.shape[-2:]
+    total = k.sum((-3, -2, -1)).clamp(min=1e-12)
+    rows = (k.sum((-3, -1)) * (torch.arange(n).to(k) - n // 2)).sum(-1) / total
+    cols = (k.sum((-3, -2)) * (torch.arange(m).to(k) - m // 2)).sum(-1) / total
+    return torch.stack([rows, cols], -1)
+
+
+def roll_each(x: Tensor, shift: Tensor) -> Tensor:
+    """Roll sample b of (B, C, H, W) by the whole-pixel `shift[b]`, (B, 2), without leaving the device."""
+    h, w = x.shape[-2:]
+    rows = (torch.arange(h, device=x.device) - shift[:, :1]) % h
+    cols = (torch.arange(w, device=x.device) - shift[:, 1:]) % w
+    batch = torch.arange(len(x), device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[batch, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+
+
+def recentre(k: Tensor) -> tuple[Tensor, Tensor]:
+    """Roll each kernel by whole pixels so that its centre of mass is nearest to the origin.
+
+    Returns:
+        the kernels and the (B, 2) shift that was applied; an image deblurred with the old kernel
+        matches the new one after a roll by minus that shift.
+    """
+    shift = -centre_of_mass(k).round().long()
+    return roll_each(k, shift), shift
+
+
+def resize_support(k: Tensor, size: int) -> Tensor:
+    """Crop or zero-pad to (B, 1, size, size), keeping the origin at index size // 2, and normalise."""
+    n = k.shape[-1]
+    out = torch.zeros(*k.shape[:2], size, size, dtype=k.dtype, device=k.device)
+    lo = max(0, n // 2 - size // 2)
+    at = size // 2 - n // 2 + lo
+    m = min(n - lo, size - at)
+    out[..., at : at + m, at : at + m] = k[..., lo : lo + m, lo : lo + m]
+    return normalize(out)
+
+
+def mnc(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
+    """Maximum of the normalised cross-correlation over all shifts, (B,), 1 for equal kernels up to a shift.
+
+    Args:
+        a: (B, 1, n, n).
+        b: (B, 1, m, m).
+        upsample: shifts are whole pixels for 1, halves for 2, ...
+
+    Reference: Hu & Yang, "Good regions to deblur", ECCV 2012.
+    """
+    n = 2 * max(a.shape[-1], b.shape[-1])
+    cross = torch.fft.fft2(a.double(), (n, n)) * torch.fft.fft2(b.double(), (n, n)).conj()
+    if upsample > 1:
+        pad = (upsample - 1) * n // 2
+        cross = torch.fft.ifftshift(torch.nn.functional.pad(torch.fft.fftshift(cross, (-2, -1)), (pad,) * 4), (-2, -1))
+    peak = torch.fft.ifft2(cross).real.amax((-3, -2, -1)) * upsample**2
+    return (peak / a.double().flatten(1).norm(dim=1) / b.double().flatten(1).norm(dim=1)).to(a.dtype)
+
+
+def kernel_mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error after the best whole-pixel shift, of kernels scaled to a maximum of `b` = 1, (B,)."""
+    n = 2 * max(a.shape[-1], b.shape[-1])
+    a, b = resize_support(a, n), resize_support(b, n)
+    cross = torch.fft.ifft2(torch.fft.fft2(b) * torch.fft.fft2(a).conj()).real
+    best = cross.flatten(1).argmax(1)
+    shifted = roll_each(a, torch.stack([best // n, best % n], -1))
+    size = n // 2
+    return ((shifted - b) / b.amax((-3, -2, -1), keepdim=True)).square().sum((-3, -2, -1)) / size**2

@@ -1,0 +1,95 @@
+"""The kernel M-step: half-quadratic splitting with a plug-and-play, l1 or l2 prior."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blindinv.kernels.measure import normalize, recentre
+from blindinv.operators.convolution import Convolution
+from blindinv.operators.fourier import Spectrum, fft, otf, psf
+
+KernelPrior = Callable[[Tensor, float], Tensor]
+
+
+def l1(k: Tensor, sigma: float) -> Tensor:
+    """Proximal operator of sigma^2 |k|_1: soft threshold."""
+    return k.sign() * (k.abs() - sigma**2).clamp(min=0)
+
+
+def l2(k: Tensor, sigma: float) -> Tensor:
+    """Proximal operator of sigma^2 |k|^2 / 2: shrinkage."""
+    return k / (1 + sigma**2)
+
+
+def data_step(y: Tensor, x: Tensor, k: Tensor, delta: float, weight: Tensor) -> Tensor:
+    """argmin_Z 1/2 |y - Z * x|^2_W + delta/2 |Z - k|^2 in closed form, over all colour channels (LatentDEM, eqs. 11, 18).
+
+    Args:
+        y: (B, C, H, W) on the torus.
+        x: (B, C, H, W).
+        k: (B, 1, n, n), the current kernel.
+        delta: strength of the split.
+        weight: W, inverse noise power per frequency, broadcastable to (B, 1, H, W // 2 + 1).
+
+    Returns:
+        (B, 1, n, n): the minimiser, cut to the support of k.
+    """
+    size = tuple(y.shape[-2:])
+    # ortho transforms carry 1/sqrt(N); the kernel's transfer function does not: N appears once, at delta.
+    X, Y, pixels = fft(x), fft(y), size[0] * size[1]
+    top = (X.conj() * Y).sum(1, keepdim=True) * weight + delta / pixels * otf(k, size)
+    bottom = X.abs().square().sum(1, keepdim=True) * weight + delta / pixels
+    return psf(top / bottom, size, k.shape[-1])
+
+
+@dataclass(frozen=True)
+class HQS:
+    """k <- argmax log p(y | x_hat, k) + log p(k), by half-quadratic splitting (LatentDEM, eqs. 17-19).
+
+    Args:
+        A: the forward model.
+        prior: denoiser of kernels, called with the noise level sqrt(lam / delta); or `l1`, `l2`.
+        delta: strength of the split (paper: 5e6).
+        lam: weight of the prior (paper: 1).
+        iterations: data and prior steps (paper: 20).
+        spectrum: if given, x_hat is known to be wrong by this power at t, and frequencies are weighted by
+            1 / (sigma^2 + |K|^2 R_t) instead of 1 / sigma^2 (appendix A's nu_t, per frequency).
+        momentum: the new kernel is momentum * old + (1 - momentum) * estimate.
+        centre: roll the kernel to its centre of mass after each M-step, as the released code does. The image
+            that goes with it moves too, so leave this off when a good kernel is only refined.
+    """
+
+    A: Convolution
+    prior: KernelPrior
+    delta: float = 5e6
+    lam: float = 1.0
+    iterations: int = 20
+    spectrum: Spectrum | None = None
+    momentum: float = 0.0
+    centre: bool = False
+
+    @torch.no_grad()
+    def __call__(self, y: Tensor, x: Tensor, k: Tensor, t: int, sigma: Tensor) -> Tensor:
+        """One M-step.
+
+        Args:
+            y: (B, C, H, W) the observation.
+            x: (B, C, H', W') the posterior mean at t, on the canvas.
+            k: (B, 1, n, n).
+            t: timestep, for the error spectrum.
+            sigma: (B, 1, 1, 1) noise level.
+        """
+        size = tuple(x.shape[-2:])
+        K = otf(k, size)
+        power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
+        noise = sigma.square() + K.abs().square() * power
+        target = self.A.residual(y, x, k, noise) + self.A(x, k)
+        estimate = k
+        for _ in range(self.iterations):
+            z = normalize(data_step(target, x, estimate, self.delta, 1 / noise))
+            estimate = normalize(self.prior(z, math.sqrt(self.lam / self.delta)))
+        new = self.momentum * k + (1 - self.momentum) * estimate
+        return recentre(new)[0] if self.centre else new

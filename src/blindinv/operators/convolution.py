@@ -1,0 +1,100 @@
+"""Blur: y = k * x + n, on a torus or with a scene that goes on outside the frame."""
+
+import torch
+from torch import Tensor
+
+from blindinv.operators.boundary import conditional_fill, crop, embed
+from blindinv.operators.fourier import fft, good_size, ifft, otf
+
+
+class CircularConvolution:
+    """y = k * x with periodic borders, the model of both papers. Pure: the kernel is an argument, never state."""
+
+    def canvas(self, frame: tuple[int, int], kernel_size: int) -> tuple[int, int]:
+        """Size of the image that makes an observation of size `frame`: the same."""
+        return frame
+
+    def __call__(self, x: Tensor, k: Tensor) -> Tensor:
+        """(B, C, H, W), (B, 1, n, n) -> (B, C, H, W); convolution (not correlation), origin of k at index n // 2."""
+        size = tuple(x.shape[-2:])
+        return ifft(otf(k, size) * fft(x), size)
+
+    def adjoint(self, y: Tensor, k: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """A^T y, the correlation with k."""
+        size = tuple(y.shape[-2:])
+        return ifft(otf(k, size).conj() * fft(y), size)
+
+    def frame(self, x: Tensor, frame: tuple[int, int]) -> Tensor:
+        """The part of an image that the observation shows."""
+        return x
+
+    def residual(self, y: Tensor, x: Tensor, k: Tensor, covariance: Tensor) -> Tensor:
+        """y - k * x on the torus; `covariance` is not needed."""
+        return y - self(x, k)
+
+
+class FreeConvolution:
+    """y = crop(k * x): the scene goes on outside the frame, x lives on a larger canvas.
+
+    Args:
+        iterations: conjugate-gradient steps of the conditional fill.
+        multiple: the canvas is a multiple of this (the prior's total down-sampling).
+    """
+
+    def __init__(self, iterations: int = 10, multiple: int = 16) -> None:
+        self.iterations, self.multiple = iterations, multiple
+
+    def canvas(self, frame: tuple[int, int], kernel_size: int) -> tuple[int, int]:
+        """Frame plus one kernel, so that the kernel never wraps round into the frame; a good FFT size."""
+        h, w = (good_size(n + kernel_size, self.multiple) for n in frame)
+        return h, w
+
+    def __call__(self, x: Tensor, k: Tensor, frame: tuple[int, int] | None = None) -> Tensor:
+        """(B, C, *canvas) -> the blurred canvas, or only its `frame`."""
+        size = tuple(x.shape[-2:])
+        y = ifft(otf(k, size) * fft(x), size)
+        return y if frame is None else crop(y, frame)
+
+    def adjoint(self, y: Tensor, k: Tensor, size: tuple[int, int]) -> Tensor:
+        """A^T y, onto a canvas of `size`: embed in zeros, then correlate."""
+        return ifft(otf(k, size).conj() * fft(embed(y, size)[0]), size)
+
+    def frame(self, x: Tensor, frame: tuple[int, int]) -> Tensor:
+        """The part of a canvas that the observation shows."""
+        return crop(x, frame)
+
+    def residual(self, y: Tensor, x: Tensor, k: Tensor, covariance: Tensor) -> Tensor:
+        """y - k * x in the frame, continued outside it by the conditional fill under `covariance` (see there)."""
+        size = tuple(x.shape[-2:])
+        canvas, mask = embed(y, size)
+        r = canvas - ifft(otf(k, size) * fft(x), size)
+        return conditional_fill(r, mask, covariance, self.iterations)
+
+
+Convolution = CircularConvolution | FreeConvolution
+
+
+def wiener(A: Convolution, y: Tensor, k: Tensor, spectrum: Tensor, sigma: Tensor, x0: Tensor) -> Tensor:
+    """The posterior mean of x around x0 for a Gaussian prior of the given power spectrum: the closed-form data step.
+
+    x_1 = x_0 + F^-1[ conj(K) R / (|K|^2 R + sigma^2) F(y - k * x_0) ]
+
+    Args:
+        A: circular or free boundaries.
+        y: (B, C, H, W) the observation.
+        k: (B, 1, n, n).
+        spectrum: R, broadcastable to (B, 1, H', W' // 2 + 1), the power of x - x_0.
+        sigma: (B, 1, 1, 1) noise level of y.
+        x0: (B, C, H', W') on the canvas.
+    """
+    size = tuple(x0.shape[-2:])
+    K = otf(k, size)
+    c = K.abs().square() * spectrum + sigma.square()
+    r = A.residual(y, x0, k, c)
+    return x0 + ifft(K.conj() * spectrum / c * fft(r), size)
+
+
+def mean_image(A: Convolution, y: Tensor, kernel_size: int) -> Tensor:
+    """The mean colour of y on the whole canvas, a neutral x_0 for `wiener`."""
+    size = A.canvas((y.shape[-2], y.shape[-1]), kernel_size)
+    return y.mean((-2, -1), keepdim=True).expand(*y.shape[:2], *size).clone(memory_format=torch.contiguous_format)

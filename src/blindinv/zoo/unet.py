@@ -1,0 +1,20 @@
+"""The convolutional UNet of the shipped priors: diffusers' UNet2DModel without attention, so that it runs at any size."""
+
+from diffusers import UNet2DModel
+
+
+def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int = 1) -> UNet2DModel:
+    """A UNet2DModel whose last convolution starts at zero; H and W must be multiples of 2 ** (len(channels) - 1)."""
+    net = UNet2DModel(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        block_out_channels=tuple(channels),
+        layers_per_block=layers,
+        down_block_types=("DownBlock2D",) * len(channels),
+        up_block_types=("UpBlock2D",) * len(channels),
+        add_attention=False,
+        norm_num_groups=16,
+    )
+    net.conv_out.weight.data.zero_()
+    net.conv_out.bias.data.zero_()
+    return net
