@@ -1,0 +1,98 @@
+"""A prior by name: shipped, on this machine, or on the hub."""
+
+import copy
+import re
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.latent import LatentPrior
+from blindinv.priors.pixel import PixelPrior
+
+HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
+
+
+def load_prior(
+    name: str | PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    prompt: str = "",
+    local_only: bool = False,
+) -> LatentPrior | PixelPrior:
+    """A diffusion prior of images.
+
+    Looked for in this order: the name of a shipped prior, a folder or file on this machine, a hub id. Only the last
+    uses the network. Example: `load_prior("photos")`, `load_prior("CompVis/ldm-celebahq-256", device="cuda")`.
+
+    Args:
+        name: "photos"; a folder in diffusers' layout (model_index.json and a folder per component); a .safetensors
+            checkpoint of Stable Diffusion 1.x in the original layout; or a hub id "owner/name".
+        device: of the networks.
+        dtype: of the networks of a folder, file or hub id (bfloat16 is safer than float16 where gradients pass);
+            images and latents outside them are float32 always, and shipped priors are float32 throughout.
+        prompt: text condition of Stable Diffusion, default the empty prompt; no classifier-free guidance.
+        local_only: take a hub id from the cache of earlier downloads, without the network.
+
+    Raises:
+        ValueError: unknown name, or files that are not a prior.
+        OSError: a hub id that cannot be fetched.
+        ImportError: Stable Diffusion without transformers (`pip install 'blindinv[sd]'`).
+    """
+    return _load(str(name), dtype, prompt, local_only).to(device)
+
+
+def _load(name: str, dtype: torch.dtype, prompt: str, local_only: bool) -> LatentPrior | PixelPrior:
+    from blindinv.zoo.shipped import SHIPPED, load_shipped
+
+    path = Path(name).expanduser()
+    if name in SHIPPED:
+        if prompt:
+            raise ValueError(f"the prior '{name}' takes no text: leave the prompt out")
+        return copy.deepcopy(load_shipped(name))  # the shipped one is cached, and this one may go to another device
+    if path.is_file():
+        from blindinv.zoo.single_file import load_file
+
+        return load_file(path, dtype, prompt)
+    if (name and path.is_dir()) or HUB.fullmatch(name):
+        from blindinv.zoo.diffusers_ import load_folder
+
+        return load_folder(path if path.is_dir() else fetch(name, local_only), dtype, prompt)
+    raise ValueError(
+        f"unknown prior '{name}': give {', '.join(repr(s) for s in SHIPPED)}, an existing folder in diffusers' layout, "
+        "an existing .safetensors checkpoint of Stable Diffusion 1.x, or a hub id like 'CompVis/ldm-celebahq-256'"
+    )
+
+
+def fetch(name: str, local_only: bool = False) -> Path:
+    """The folder of a hub pipeline in the local cache, downloaded if need be, without safety checker and the like.
+
+    Args:
+        name: hub id "owner/name".
+        local_only: never use the network.
+
+    Raises:
+        OSError: not there, or not reachable.
+        ImportError: a pipeline with text, without transformers.
+    """
+    from diffusers import DiffusionPipeline
+
+    from blindinv.zoo.diffusers_ import NEED_SD, first_line
+
+    try:
+        unused = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
+        return Path(DiffusionPipeline.download(name, local_files_only=local_only, **unused))
+    except ImportError as error:
+        raise ImportError(NEED_SD) from error
+    except Exception as error:  # the hub's client has many kinds
+        where = "in the cache of earlier downloads" if local_only else "on the hub, or the hub cannot be reached"
+        raise OSError(f"prior '{name}' is neither a folder here nor {where}: {first_line(error)}") from error
+
+
+def load_kernel_denoiser() -> KernelDenoiser:
+    """The shipped plug-and-play denoiser of blur kernels."""
+    from blindinv.zoo.shipped import load_kernel_denoiser as load
+
+    return load()
