@@ -73,7 +73,7 @@ class Gallery:
         return _panel(tensors["image"], tensors["kernel"])
 
 
-def spread_out(cases: Sequence[Case], count: int = 4) -> list[Case]:
+def spread_out(cases: Sequence[Case], count: int = 3) -> list[Case]:
     """A few cases, evenly spaced."""
     index = torch.linspace(0, len(cases) - 1, min(count, len(cases))).round().int().tolist()
     return [cases[i] for i in index]
