@@ -1,0 +1,144 @@
+"""The command `blindinv`. Everything heavy is imported when it is needed, so that `--help` is quick."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blindinv.photo.errors import PhotoError
+
+if TYPE_CHECKING:
+    from blindinv.photo.settings import Settings
+
+app = typer.Typer(
+    name="blindinv",
+    help="Blind inverse problems with diffusion priors.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("blindinv"))
+        raise typer.Exit
+
+
+@app.callback()
+def blindinv(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Blind inverse problems with diffusion priors."""
+
+
+@app.command()
+def deblur(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="JPEG, PNG, WebP, TIFF or BMP.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder; each photo gets a folder of its own in it.")],
+    method: Annotated[str, typer.Option(help="How: latentdem, latentdem-paper, vanilla-em, psld, ...")] = "latentdem",
+    prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images.")] = "photos",
+    kernel_size: Annotated[int, typer.Option(metavar="N", help="Width of the blur kernel to find, 9 to 129.")] = 64,
+    sigma: Annotated[str, typer.Option(metavar="auto|S", help="Noise level on [0, 1].")] = "auto",
+    boundary: Annotated[str, typer.Option(metavar="auto|free|circular", help="What lies outside the frame.")] = "auto",
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the reverse diffusion.")] = None,
+    skip: Annotated[str | None, typer.Option(metavar="K,S_T", help="Skip gradients: one full step in K until t = S_T.")] = None,
+    samples: Annotated[int, typer.Option(metavar="N", help="Posterior samples; more than one also gives std.png.")] = 1,
+    kernel: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Known kernel, .npy or .png.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="The sharp photo, for PSNR and SSIM.")
+    ] = None,
+    true_kernel: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="The true kernel, for MSE and MNC.")
+    ] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="Undo the sRGB curve first and work in linear light.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print each report as a line of JSON.")] = False,
+) -> None:
+    """Find the blur kernel of each PHOTO and the sharp picture behind it.
+
+    Writes OUT/NAME/image.png, kernel.npy, kernel.png, comparison.png and report.json for PHOTO NAME.jpg.
+    """
+    try:
+        from blindinv.photo.settings import Settings, parse_boundary, parse_device, parse_sigma, parse_skip
+
+        settings = Settings(
+            method=method,
+            prior=prior,
+            kernel_size=kernel_size,
+            sigma=parse_sigma(sigma),
+            circular=parse_boundary(boundary),
+            steps=steps,
+            skip=parse_skip(skip),
+            samples=samples,
+            kernel=kernel,
+            truth=truth,
+            true_kernel=true_kernel,
+            linear=linear,
+            seed=seed,
+            device=parse_device(device),
+        )
+        _deblur_all(photos, out, settings, json)
+    except PhotoError as error:
+        typer.echo(f"blindinv: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("blindinv: stopped; nothing half-written is left", err=True)
+        raise typer.Exit(130) from None
+
+
+def _deblur_all(photos: list[Path], out: Path, settings: "Settings", json: bool) -> None:
+    """Check everything before the first photo is worked on; photos are read again then, so that one is held at a time."""
+    from blindinv.photo.job import prepare
+    from blindinv.photo.progress import progress_bar
+    from blindinv.photo.run import deblur_photo, load_models
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    folders = _folders(photos, out, settings)
+    for photo in photos:
+        prepare(photo, settings)
+    models = load_models(settings)
+    for photo, folder in zip(photos, folders, strict=True):
+        job = prepare(photo, settings)
+        with progress_bar(photo.name, job.problem) as record:
+            facts = deblur_photo(job, settings, models, folder, record)
+        typer.echo(_line(facts, folder, json))
+
+
+def _folders(photos: list[Path], out: Path, settings: "Settings") -> list[Path]:
+    from blindinv.photo.folder import check_target
+
+    folders = [out / photo.stem for photo in photos]
+    if len(set(folders)) < len(folders):
+        twice = next(f for f in folders if folders.count(f) > 1)
+        raise PhotoError(f"two photos would both be written to {twice}; rename one or use two runs with different -o")
+    if len(photos) > 1 and (settings.truth or settings.true_kernel):
+        raise PhotoError("--truth and --true-kernel belong to one photo; give photos one at a time")
+    for folder in folders:
+        check_target(folder)
+    return folders
+
+
+def _line(facts: dict, folder: Path, json: bool) -> str:
+    if json:
+        from json import dumps
+
+        return dumps({"folder": str(folder)} | facts)
+    parts = [f"sigma {facts['sigma']:.4f}", f"{facts['boundary']} borders", f"{facts['seconds']:.1f} s"]
+    if "after" in facts["figures"]:
+        before, after = facts["figures"]["before"], facts["figures"]["after"]
+        parts.append(f"PSNR {before['psnr']:.2f} -> {after['psnr']:.2f} dB, SSIM {before['ssim']:.3f} -> {after['ssim']:.3f}")
+    if "kernel" in facts["figures"]:
+        parts.append(f"kernel MNC {facts['figures']['kernel']['mnc']:.3f}")
+    return f"{folder / 'image.png'}: {'; '.join(parts)}"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
