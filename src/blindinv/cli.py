@@ -99,7 +99,8 @@ def _deblur_all(photos: list[Path], out: Path, settings: "Settings", json: bool)
     from blindinv.photo.progress import progress_bar
     from blindinv.photo.run import deblur_photo, load_models
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
+        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
     folders = _folders(photos, out, settings)
     for photo in photos:
         prepare(photo, settings)
