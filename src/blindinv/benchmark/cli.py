@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from blindinv.benchmark.cases import Task
     from blindinv.benchmark.records import Record
+    from blindinv.benchmark.rows import Context
     from blindinv.benchmark.runner import Plan
     from blindinv.benchmark.table import Column
 
@@ -58,7 +59,7 @@ def photos_64(
 
     with _one_line_errors():
         task = photos64_task(images, limit=limit, seed=seed, sigma=sigma)
-        plan = _plan(task, method, out, batch, redo, prior, device, seed, steps)
+        plan = _plan(task, method, out, batch, redo, _context(prior, device, seed, steps))
         _bench(plan, PHOTOS64, pictures)
 
 
@@ -91,7 +92,7 @@ def levin(
 
     with _one_line_errors():
         task = levin_task(folder, kernel_size=kernel_size, limit=limit)
-        plan = _plan(task, method, out, batch, redo, prior, device, seed, steps)
+        plan = _plan(task, method, out, batch, redo, _context(prior, device, seed, steps))
         _bench(plan, LEVIN, pictures)
 
 
@@ -110,27 +111,23 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _plan(
-    task: "Task",
-    methods: Sequence[str] | None,
-    out: Path,
-    batch: int,
-    redo: bool,
-    prior: str,
-    device: str,
-    seed: int,
-    steps: int | None,
-) -> "Plan":
-    from blindinv.benchmark.rows import Context, rows
-    from blindinv.benchmark.runner import Plan
+def _context(prior: str, device: str, seed: int, steps: int | None) -> "Context":
+    from blindinv.benchmark.rows import Context
     from blindinv.photo.settings import parse_device
+
+    return Context(prior, parse_device(device), seed, steps)
+
+
+def _plan(task: "Task", methods: Sequence[str] | None, out: Path, batch: int, redo: bool, context: "Context") -> "Plan":
+    from blindinv.benchmark.rows import rows
+    from blindinv.benchmark.runner import Plan
 
     table = rows()
     names = list(dict.fromkeys(methods or DEFAULT))
     for name in names:
         if name not in table:
             raise ValueError(f"--method {name}: there is no such row; give one of {', '.join(table)}")
-    return Plan(task, {name: table[name] for name in names}, Context(prior, parse_device(device), seed, steps), out, batch, redo)
+    return Plan(task, {name: table[name] for name in names}, context, out, batch, redo)
 
 
 def _bench(plan: "Plan", columns: "Sequence[Column]", pictures: Path | None) -> None:
