@@ -38,7 +38,7 @@ def good_kernels(records: Sequence[Record]) -> str:
 
 _PSNR, _MNC = Column("PSNR, best shift", mean("psnr_shift", 2)), Column("MNC", mean("mnc", 3))
 _COMMON = (
-    Column("MNC >= .80", good_kernels),
+    Column("MNC ≥ .80", good_kernels),
     Column("s", lambda records: f"{fmean(r.seconds for r in records):.1f}"),
     Column("CPU s", lambda records: f"{fmean(r.cpu_seconds for r in records):.1f}"),
 )
@@ -51,7 +51,7 @@ def lines(records: Sequence[Record], columns: Sequence[Column]) -> list[list[str
     methods: dict[str, list[Record]] = {}
     for record in records:
         methods.setdefault(record.method, []).append(record)
-    heading = ["method", "images", *(c.title for c in columns)]
+    heading = ["method", "n", *(c.title for c in columns)]
     return [heading, *([name, str(len(of)), *(c.value(of) for c in columns)] for name, of in methods.items())]
 
 
