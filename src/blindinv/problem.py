@@ -12,6 +12,8 @@ from blindinv.operators.convolution import CircularConvolution, Convolution, Fre
 from blindinv.protocols import generators
 from blindinv.solve import Progress
 
+MIN_SIGMA = 1e-4
+
 
 @dataclass(frozen=True)
 class Deblurring:
@@ -61,8 +63,9 @@ class Deblurring:
         if min(y.shape[-2:]) <= kernel_size:
             raise ValueError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small for a {kernel_size}x{kernel_size} kernel")
         level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).reshape(-1, 1, 1, 1).expand(len(y), 1, 1, 1)
-        if (level < 0).any():
-            raise ValueError("sigma must not be negative")
+        if not (torch.isfinite(level) & (level >= 0)).all():
+            raise ValueError("sigma must be a finite number and not negative")
+        level = level.clamp(min=MIN_SIGMA)  # every formula divides by it
         circular = is_circular(y) and all(n % 16 == 0 for n in y.shape[-2:]) if circular is None else circular
         if circular and any(n % 16 for n in y.shape[-2:]):
             raise ValueError("circular borders need a height and width that are multiples of 16; use free borders")

@@ -33,7 +33,7 @@ class Measurement:
         """(B,)."""
         r = self.A.frame(self.A(e.x0, e.phi), (e.y.shape[-2], e.y.shape[-1])) - e.y
         squared = self.scale**2 * _norm2(r)
-        return squared.sqrt() if self.root else squared
+        return squared.clamp(min=1e-12).sqrt() if self.root else squared
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def prune(k: Tensor, threshold: float, fraction: float) -> Tensor:
             break
         label = spread
     index = label.flatten(1).long()
-    mass = torch.zeros(len(k), n * n + 1, device=k.device).scatter_add_(1, index, k.flatten(1))
+    mass = torch.zeros(len(k), n * n + 1, device=k.device, dtype=k.dtype).scatter_add_(1, index, k.flatten(1))
     share = mass.gather(1, index).view_as(k) / k.sum((-2, -1), keepdim=True).clamp(min=1e-12)
     kept = k * (share >= fraction)
     return normalize(torch.where(kept.sum((-2, -1), keepdim=True) > 0, kept, k))
@@ -126,7 +126,7 @@ def coarse_to_fine(
         size = tuple(level.shape[-2:])
         dx, dy = gradient_otf(size, y.device)
         if k is None:
-            k = torch.zeros(len(y), 1, n, n, device=y.device)
+            k = torch.zeros(len(y), 1, n, n, device=y.device, dtype=y.dtype)
             k[..., n // 2, n // 2 - 1 : n // 2 + 1] = 0.5
         else:
             k = normalize(F.interpolate(k, (n, n), mode="bicubic", antialias=True, align_corners=False))

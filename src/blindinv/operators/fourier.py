@@ -83,11 +83,13 @@ class Spectrum:
     def rings(power: Tensor, size: tuple[int, int], bins: int = 64) -> Tensor:
         """Mean of a half-plane power (H, W // 2 + 1) in each ring, (bins,); empty rings take their neighbour's value."""
         index = (radius(size, power.device) / math.sqrt(0.5) * bins).long().clamp(max=bins - 1).flatten()
-        weight = torch.full((size[1] // 2 + 1,), 2.0, device=power.device)
+        weight = torch.full((size[1] // 2 + 1,), 2.0, device=power.device, dtype=power.dtype)
         weight[0] = 1.0
+        if size[1] % 2 == 0:
+            weight[-1] = 1.0
         weight = weight.expand(size[0], -1).flatten()
-        total = torch.zeros(bins, device=power.device).scatter_add_(0, index, power.flatten() * weight)
-        count = torch.zeros(bins, device=power.device).scatter_add_(0, index, weight)
+        total = torch.zeros_like(power[0, 0]).repeat(bins).scatter_add_(0, index, power.flatten() * weight)
+        count = torch.zeros_like(total).scatter_add_(0, index, weight)
         out = total / count.clamp(min=1)
         for i in range(1, bins):
             if count[i] == 0:

@@ -15,6 +15,12 @@ from torch import Tensor, nn
 GRID = 64
 
 
+def _forget(model: nn.Module, keys: object) -> None:
+    """After new weights are loaded, the eigenvectors of the old ones are stale."""
+    assert isinstance(model, StationaryGaussian)
+    model._cache.clear()
+
+
 class StationaryGaussian(nn.Module):
     """Cross-spectrum of C-channel fields, on a GRID x GRID frequency grid, usable at any size.
 
@@ -29,6 +35,7 @@ class StationaryGaussian(nn.Module):
         eye = torch.eye(channels).repeat(GRID, GRID // 2 + 1, 1, 1)
         self.register_buffer("spectrum", torch.stack([eye, torch.zeros_like(eye)], -1))
         self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self.register_load_state_dict_post_hook(_forget)
 
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:

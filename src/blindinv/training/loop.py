@@ -141,7 +141,7 @@ def train(
     Args:
         model: trained in place.
         loss: draws its own batch from the CPU generator it is given; returns a scalar.
-        out: folder of `checkpoint.safetensors`; if one is there, training goes on from it.
+        out: folder of `checkpoint.safetensors`, made if need be; if one is there, training goes on from it.
         plan: how long, how fast.
         evaluate: figures of the averaged model, written to the history at each checkpoint.
         report: called after every step with the state and the fraction done.
@@ -151,6 +151,7 @@ def train(
     rank = dist.get_rank() if dist.is_initialized() else 0
     ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True)
+    out.mkdir(parents=True, exist_ok=True)
     path, state = out / "checkpoint.safetensors", State()
     if path.exists():
         state = load_checkpoint(path, model, ema, optimizer)
