@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from blindinv.operators.fourier import Spectrum, fft
-from blindinv.protocols import generators, randn
+from blindinv.protocols import Prior, generators, randn
 from blindinv.schedule import Schedule
 
 
@@ -22,6 +22,7 @@ class LatentPrior(nn.Module):
         shift: per channel, (C,): z = (encode(x) - shift) / scale.
         scale: per channel, (C,).
         spectrum: error spectrum R_t of decode(E[z_0 | z_t]), if it was measured.
+        image_spectrum: radial power of images around their mean colour, if it was measured.
     """
 
     shift: Tensor
@@ -37,10 +38,12 @@ class LatentPrior(nn.Module):
         shift: Tensor | float = 0.0,
         scale: Tensor | float = 1.0,
         spectrum: Spectrum | None = None,
+        image_spectrum: Spectrum | None = None,
     ) -> None:
         super().__init__()
         self.autoencoder, self.denoiser = autoencoder, denoiser
-        self.schedule, self.channels, self.factor, self.spectrum = schedule, channels, factor, spectrum
+        self.schedule, self.channels, self.factor = schedule, channels, factor
+        self.spectrum, self.image_spectrum = spectrum, image_spectrum
         self.register_buffer("shift", torch.as_tensor(shift).float().reshape(1, -1, 1, 1))
         self.register_buffer("scale", torch.as_tensor(scale).float().reshape(1, -1, 1, 1))
 
@@ -67,7 +70,7 @@ LEVELS = (0, 25, 50, 100, 150, 200, 300, 420, 550, 700, 850, 999)
 
 
 @torch.no_grad()
-def measure_spectrum(prior: LatentPrior, photos: Tensor, levels: Sequence[int] = LEVELS, seed: int = 0) -> Spectrum:
+def measure_spectrum(prior: Prior, photos: Tensor, levels: Sequence[int] = LEVELS, seed: int = 0) -> Spectrum:
     """The error spectrum R_t of a prior: radial power of decode(E[z_0 | z_t]) - x on a few photos.
 
     Args:

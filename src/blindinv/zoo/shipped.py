@@ -1,0 +1,92 @@
+"""Weights that come with the package: one safetensors file each, its configuration in the file's own metadata."""
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from blindinv.operators.fourier import Spectrum
+from blindinv.priors.autoencoder import PatchAutoencoder
+from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.latent import LatentPrior
+from blindinv.priors.wiener import WienerDenoiser
+from blindinv.schedule import Schedule
+from blindinv.training.loop import write_atomically
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+SHIPPED = ("photos",)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors (as float32) and configuration of a weights file.
+
+    Raises:
+        ValueError: the file is not one of ours.
+    """
+    with safe_open(path, "pt") as f:
+        meta = f.metadata() or {}
+        if "blindinv" not in meta:
+            raise ValueError(f"{path} is not a blindinv weights file")
+        return {k: f.get_tensor(k).float() for k in f.keys()}, json.loads(meta["blindinv"])  # noqa: SIM118
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], config: dict) -> None:
+    """One safetensors file; floating point tensors become float16, spectra stay float32."""
+    keep = ("spectrum", "power")
+    small = {k: (v if any(s in k for s in keep) else v.half()).detach().contiguous().clone() for k, v in tensors.items()}
+    write_atomically(path, lambda p: save_file(small, p, metadata={"blindinv": json.dumps(config, sort_keys=True)}))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def build_prior(tensors: dict[str, Tensor], config: dict) -> LatentPrior:
+    """A latent prior from the contents of a weights file."""
+    from blindinv.zoo.unet import convolutional_unet
+
+    autoencoder = PatchAutoencoder(**config["autoencoder"])
+    autoencoder.load_state_dict(_part(tensors, "autoencoder."))
+    channels = autoencoder.config["latent_channels"]
+    schedule = Schedule.scaled_linear()
+    denoiser = WienerDenoiser(convolutional_unet(2 * channels, channels, **config["unet"]), channels, schedule.abar)
+    denoiser.load_state_dict(_part(tensors, "denoiser."))
+    prior = LatentPrior(
+        autoencoder, denoiser, schedule, channels, autoencoder.factor, tensors["shift"], tensors["scale"],
+        Spectrum(config["levels"], tensors["error_power"]),
+        Spectrum([0], tensors["image_power"]),
+    )  # fmt: skip
+    for net in (autoencoder, denoiser.network):
+        net.to(memory_format=torch.channels_last)
+    return prior.requires_grad_(False).eval()
+
+
+@lru_cache(maxsize=2)
+def load_shipped(name: str = "photos") -> LatentPrior:
+    """The shipped latent prior of photos, on the CPU.
+
+    Raises:
+        ValueError: there is no such prior.
+    """
+    if name not in SHIPPED:
+        raise ValueError(f"no shipped prior is called {name!r}; there is {', '.join(SHIPPED)}")
+    return build_prior(*read_weights(WEIGHTS / f"{name}.safetensors"))
+
+
+@lru_cache(maxsize=1)
+def load_kernel_denoiser() -> KernelDenoiser:
+    """The shipped plug-and-play denoiser of blur kernels, on the CPU."""
+    tensors, config = read_weights(WEIGHTS / "kernel_denoiser.safetensors")
+    model = KernelDenoiser(**config)
+    model.load_state_dict(tensors)
+    return model.requires_grad_(False).eval()
+
+
+def weights_hash() -> dict[str, str]:
+    """SHA-256 of every shipped weights file, by name."""
+    return {p.stem: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(WEIGHTS.glob("*.safetensors"))}
