@@ -67,10 +67,10 @@ class _Quadratic:
 
 
 @torch.no_grad()
-def sparse_deconvolution(
+def sparse_deconvolution_canvas(
     problem: Deblurring, lam: float | None = None, p: float = 0.8, outer: int = 6, inner: int = 10
 ) -> Tensor:
-    """The image of a known kernel under a hyper-Laplacian gradient prior, (B, C, H, W) in [0, 1], cut to the frame.
+    """The image of a known kernel under a hyper-Laplacian gradient prior, (B, C, H', W') on the canvas, not clipped.
 
     argmin_x |M (k * x) - y|^2 + lam sum_i |grad_i x|^p
 
@@ -103,4 +103,11 @@ def sparse_deconvolution(
             (g.square() + EPSILON**2) ** (p / 2 - 1) if i else torch.full_like(g, TYPICAL ** (p - 2)) for g in _gradient(x)
         ]
         x = system.solve(canvas, weights, x, inner)
-    return problem.frame(x).clamp(0, 1)
+    return x
+
+
+def sparse_deconvolution(
+    problem: Deblurring, lam: float | None = None, p: float = 0.8, outer: int = 6, inner: int = 10
+) -> Tensor:
+    """`sparse_deconvolution_canvas`, cut to the frame and clipped to [0, 1], (B, C, H, W)."""
+    return problem.frame(sparse_deconvolution_canvas(problem, lam, p, outer, inner)).clamp(0, 1)

@@ -75,13 +75,14 @@ class Row:
 
 def rows() -> dict[str, Row]:
     """All rows by name: the references, every method of `blindinv.deblur`, and NAME-true for each with the true kernel given."""
+    from blindinv.benchmark.ablations import ABLATIONS
     from blindinv.deblur import METHODS
 
     table = {"blurred": Row(blurred), "wiener-true": Row(wiener_true, models=True), "sparse-true": Row(sparse_true)}
-    for name, method in METHODS.items():
+    for name, method in (METHODS | ABLATIONS).items():
         settings = describe(method)
-        table[name] = Row(partial(_deblur, method=name), True, settings)
-        table[f"{name}-true"] = Row(partial(_deblur, method=name, true_kernel=True), True, settings)
+        table[name] = Row(partial(_deblur, method=method), True, settings)
+        table[f"{name}-true"] = Row(partial(_deblur, method=method, true_kernel=True), True, settings)
     return table
 
 
@@ -127,7 +128,7 @@ def sparse_true(batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
     return sparse_deconvolution(batch.problem()), batch.kernel
 
 
-def _deblur(batch: Batch, context: Context, method: str, true_kernel: bool = False) -> tuple[Tensor, Tensor]:
+def _deblur(batch: Batch, context: Context, method: Any, true_kernel: bool = False) -> tuple[Tensor, Tensor]:
     from blindinv.deblur import deblur
 
     result = deblur(

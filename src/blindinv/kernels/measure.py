@@ -47,6 +47,19 @@ def recentre(k: Tensor) -> tuple[Tensor, Tensor]:
     return roll_each(k, shift), shift
 
 
+def centre_exactly(k: Tensor) -> Tensor:
+    """Shift each kernel so that the centre of mass of its main part is at the origin, to a fraction of a pixel.
+
+    Values below a tenth of the maximum do not count as the main part. Bilinear interpolation; sums stay 1.
+    """
+    main = torch.where(k > 0.1 * k.amax((-2, -1), keepdim=True), k, torch.zeros_like(k))
+    shift = -centre_of_mass(main)
+    k = roll_each(k, shift.floor().long())
+    dy, dx = (shift - shift.floor()).T[..., None, None, None]
+    k = (1 - dy) * k + dy * k.roll(1, -2)
+    return normalize((1 - dx) * k + dx * k.roll(1, -1))
+
+
 def resize_support(k: Tensor, size: int) -> Tensor:
     """Crop or zero-pad to (B, 1, size, size), keeping the origin at index size // 2, and normalise."""
     n = k.shape[-1]

@@ -1,9 +1,9 @@
-"""LatentDEM as it works best with a small prior: a classical start, a few weighted EM steps, a short spectral sampler.
+"""LatentDEM as it works best with a small prior: classical starts, a few weighted EM steps, a short spectral sampler.
 
-The same EM with latent diffusion priors as the paper's; what differs is measured in docs/results.md:
-the kernel starts from a coarse-to-fine estimate instead of a delta; the M-step weights each frequency by the model error that
-appendix A calls nu_t (measured per frequency, not tuned); and the E-step's likelihood uses the same error spectrum,
-so that it has no step size.
+The EM with latent diffusion priors is the paper's; what differs is measured in docs/results.md. The kernel starts from
+coarse-to-fine estimates instead of a delta, the best of several by the evidence under the prior; the M-step weights each
+frequency by the model error that appendix A calls nu_t (measured per frequency, not tuned); the E-step's data term uses
+the same error spectrum, so that it has no step size; and the result is averaged with a sparse-gradient deconvolution.
 """
 
 from collections.abc import Iterator
@@ -12,18 +12,29 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from blindinv.guidance.moves import Proximal, Score
-from blindinv.guidance.losses import Spectral
-from blindinv.kernels.measure import delta
+from blindinv.baselines.sparse import sparse_deconvolution_canvas
+from blindinv.guidance.evidence import log_evidence
+from blindinv.guidance.moves import Proximal
+from blindinv.kernels.measure import centre_exactly, delta
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.convolution import mean_image, wiener
+from blindinv.operators.fourier import Spectrum
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
-from blindinv.protocols import Guidance, Unknown
+from blindinv.protocols import generators
 from blindinv.solve import Diffused, Progress, solve
 from blindinv.step import Renoise
 from blindinv.unknown import Estimated, Known
+
+STARTS = (
+    CoarseToFine(prune=0.1),
+    CoarseToFine(quantiles=(0.8, 0.7)),
+    CoarseToFine(l0=(2e-2, 1e-3)),
+    CoarseToFine(prune=0.1, fraction=0.03),
+    CoarseToFine(prune=0.05, fraction=0.02, tikhonov=2.0, l0=(4e-2, 1e-4), prune_late=0.02),
+    CoarseToFine(prune=0.05, fraction=0.03, tikhonov=2.0, l0=(4e-3, 1e-4), quantiles=(0.93, 0.6), denoise_from=2.0),
+)
 
 
 @dataclass(frozen=True)
@@ -31,49 +42,73 @@ class Settings:
     """Constants of the default method.
 
     Args:
-        start: settings of the coarse-to-fine start (None: start from a delta kernel).
+        starts: settings of the coarse-to-fine starts (none: a delta kernel).
         em: EM iterations at the fixed timestep `em_t` (0: none).
-        em_t: their timestep.
+        em_t: their timestep, also of the evidence.
+        delta, hqs, momentum: of the M-step, see `HQS`.
         steps: of the final sampler.
         from_t: timestep at which the final sampler starts.
-        delta, hqs, momentum: of the M-step, see `HQS`.
         inflate: factor on sigma in the final sampler of a blind problem, for what is wrong with the kernel.
-        gradient: final sampler by gradient of the spectral likelihood (True) or by proximal steps (False).
-        zeta: step size of the gradient sampler.
+        sparse: share of the sparse-gradient deconvolution in the result (0: the posterior sample alone).
+        floor: the least noise level that is assumed, on [0, 1]: the model itself is not better.
+        constant_error: the error spectrum without its dependence on t and on frequency (for ablation).
     """
 
-    start: CoarseToFine | None = CoarseToFine()
+    starts: tuple[CoarseToFine, ...] = STARTS
     em: int = 5
     em_t: int = 200
-    steps: int = 16
-    from_t: int = 420
-    delta: float = 5e6
+    delta: float = 1e6
     hqs: int = 8
     momentum: float = 0.5
-    inflate: float = 1.0
-    gradient: bool = False
-    zeta: float = 0.3
-
-
-def start_kernel(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Tensor:
-    """The kernel that EM starts from, (B, 1, n, n)."""
-    if problem.kernel is not None:
-        return problem.kernel
-    k = delta(problem.kernel_size, len(problem.y)).to(problem.y)
-    if settings.start is not None:
-        for k in coarse_to_fine(problem.y, problem.kernel_size, problem.circular, settings.start, denoiser):
-            pass
-    return k
+    steps: int = 16
+    from_t: int = 420
+    inflate: float = 1.25
+    sparse: float = 0.5
+    floor: float = 0.01
+    constant_error: bool = False
 
 
 def start_image(problem: Deblurring, prior: LatentPrior, k: Tensor) -> Tensor:
-    """The Wiener estimate on the canvas, under the prior's own mean spectrum of images."""
+    """The Wiener estimate on the canvas, under the prior's mean spectrum of images."""
+    assert prior.image_spectrum is not None
     x = mean_image(problem.A, problem.y, problem.kernel_size)
-    power = prior.image_spectrum(0, problem.canvas, x.device)
-    return wiener(problem.A, problem.y, k, power, problem.sigma, x)
+    return wiener(problem.A, problem.y, k, prior.image_spectrum(0, problem.canvas, x.device), problem.sigma, x)
 
 
-def latentdem(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings = Settings()) -> Iterator[Progress]:  # noqa: B008
+def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
+    """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel."""
+    if not settings.starts:
+        yield delta(problem.kernel_size, len(problem.y)).to(problem.y)
+    for start in settings.starts:
+        *_, k = coarse_to_fine(problem.y, problem.kernel_size, problem.circular, start, denoiser)
+        yield centre_exactly(k)
+
+
+def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
+    """The candidate with the highest evidence, chosen per sample, (B, 1, n, n)."""
+    best, score = None, None
+    for k in start_kernels(problem, denoiser, settings):
+        rng = generators(0, len(problem.y), problem.y.device)
+        value = log_evidence(problem, prior, k, start_image(problem, prior, k), settings.em_t, rng)
+        if best is None or score is None:
+            best, score = k, value
+        else:
+            best = torch.where((value > score).view(-1, 1, 1, 1), k, best)
+            score = torch.maximum(value, score)
+    assert best is not None
+    return best
+
+
+def _constant(spectrum: Spectrum) -> Spectrum:
+    return Spectrum([0], spectrum.power.mean().expand(1, spectrum.power.shape[1]))
+
+
+def latentdem(
+    problem: Deblurring,
+    prior: LatentPrior,
+    denoiser: KernelPrior,
+    settings: Settings = Settings(),  # noqa: B008 (a frozen value)
+) -> Iterator[Progress]:
     """Recover image and kernel; with a known kernel only the final sampler runs.
 
     Args:
@@ -87,26 +122,29 @@ def latentdem(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, se
     """
     if prior.spectrum is None or prior.image_spectrum is None:
         raise ValueError("this prior has no error spectrum; measure it with blindinv.measure_spectrum(prior, photos)")
-    A, blind = problem.A, problem.kernel is None
-    k = start_kernel(problem, denoiser, settings)
+    blind, spectrum = problem.kernel is None, prior.spectrum
+    problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
+    spectrum = _constant(spectrum) if settings.constant_error else spectrum
+    k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
     x = start_image(problem, prior, k)
-    total = settings.steps + (settings.em if blind else 0)
-    done = 0
-    if blind and settings.em:
-        m_step = HQS(A, denoiser, settings.delta, 1.0, settings.hqs, prior.spectrum, settings.momentum)
-        phi: Unknown = Estimated(k, m_step)
-        chain = Diffused(prior, [settings.em_t] * settings.em, Renoise(), x)
-        guidance: Guidance = Proximal(A, prior.spectrum, prior.encode)
-        for p in solve(problem.y, chain, phi, guidance, problem.sigma, canvas=problem.canvas, rng=problem.rng):
-            done += 1
+    em = settings.em if blind else 0
+    total = em + settings.steps
+    if em:
+        m_step = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
+        chain = Diffused(prior, [settings.em_t] * em, Renoise(), x)
+        move = Proximal(problem.A, spectrum, prior.encode)
+        for p in solve(
+            problem.y, chain, Estimated(k, m_step), move, problem.sigma, canvas=problem.canvas, rng=problem.rng
+        ):
             yield replace(p, total=total)
-        k, x = p.phi, p.x
-    timesteps = prior.schedule.timesteps(settings.steps, settings.from_t)
-    inflate = settings.inflate if blind else 1.0
-    guidance = Proximal(A, prior.spectrum, prior.encode, inflate)
-    if settings.gradient:
-        zeta = settings.zeta
-        guidance = Score(Spectral(A, prior.spectrum, inflate), lambda t: zeta, guidance)
-    chain = Diffused(prior, timesteps, Renoise(), x)
-    for p in solve(problem.y, chain, Known(k), guidance, problem.sigma, canvas=problem.canvas, rng=problem.rng):
-        yield replace(p, step=done + p.step, total=total)
+            assert p.x is not None
+            k, x = p.phi, p.x
+    chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
+    move = Proximal(problem.A, spectrum, prior.encode, settings.inflate if blind else 1.0)
+    for p in solve(problem.y, chain, Known(k), move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
+        p = replace(p, step=em + p.step, total=total)
+        if p.step == total and settings.sparse:
+            assert p.x is not None
+            sharp = sparse_deconvolution_canvas(problem.with_kernel(k))
+            p = replace(p, x=(1 - settings.sparse) * p.x + settings.sparse * sharp)
+        yield p
