@@ -1,7 +1,7 @@
 """Deblur with a diffusers checkpoint of your own: `python examples/own_prior.py CHECKPOINT PHOTO OUT.png`.
 
-CHECKPOINT is a folder in diffusers' layout, a Stable Diffusion 1.x .safetensors file, or a hub id. The paper's algorithm
-needs nothing but the checkpoint; see docs/priors.md for what the default method needs.
+CHECKPOINT is a folder in diffusers' layout, a Stable Diffusion 1.x .safetensors file, or a hub id. This is the paper's
+algorithm; see docs/priors.md for the choice of method.
 """
 
 import sys
@@ -25,7 +25,6 @@ def main(checkpoint: str, photo: str, out: str, steps: int = 1000) -> None:
         prior=load_prior(checkpoint, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32),
         denoiser=load_kernel_denoiser().to(device),
         kernel_size=64,
-        sigma=0.02,
         circular=False,
         steps=steps,
         record=lambda p: print(f"step {p.step} of {p.total}", end="\r", file=sys.stderr),

@@ -6,24 +6,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from blindinv import deblur, estimate_sigma, load_kernel_denoiser, load_prior
+from blindinv import deblur, load_kernel_denoiser, load_prior
 
 
 def main(photo: str, out: str, kernel_size: int) -> None:
     pixels = np.array(Image.open(photo).convert("RGB"))
     y = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-    sigma = float(estimate_sigma(y))
     result = deblur(
         y,
         method="latentdem",
         prior=load_prior("photos"),
         denoiser=load_kernel_denoiser(),
         kernel_size=kernel_size,
-        sigma=sigma,
         record=lambda p: print(f"step {p.step} of {p.total}", end="\r", file=sys.stderr),
     )
     Image.fromarray((result.image[0] * 255).round().byte().permute(1, 2, 0).numpy()).save(out)
-    print(f"noise level {sigma:.4f}, kernel {tuple(result.kernel.shape[-2:])}, image written to {out}")
+    print(f"noise level {float(result.sigma):.4f}, image written to {out}")
 
 
 if __name__ == "__main__":
