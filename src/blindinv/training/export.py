@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,8 +13,11 @@ from torch import Tensor
 
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.latent import LEVELS, LatentPrior, measure_spectrum
+from blindinv.priors.wiener import GRID
+from blindinv.training.autoencoder import centre_crops, check_folder, load_split
+from blindinv.training.data import load_photos
 from blindinv.training.loop import write_atomically
-from blindinv.training.prior import Latents
+from blindinv.training.prior import Latents, cache_latents
 from blindinv.zoo.shipped import build_prior, write_weights
 from blindinv.zoo.spectra import image_spectrum
 
@@ -55,25 +60,94 @@ def digest(model: PatchAutoencoder) -> str:
     return total.hexdigest()
 
 
-def latent_statistics(cache: Path, autoencoder: PatchAutoencoder) -> tuple[Tensor, Tensor]:
-    """Shift and scale of cached latents, (C,) each, kept in `statistics.safetensors` beside the cache.
+@dataclass(frozen=True)
+class PriorData:
+    """What a latent prior is trained on: the latents of a folder of photos, cached.
 
-    Raises:
-        ValueError: the latents are those of another autoencoder.
+    Args:
+        folder: of photos.
+        validation: folder of other photos, or None to keep a tenth of the first out.
+        autoencoder: checkpoint.
+        out: folder of the cache.
+        device: to encode on.
     """
-    path, owner = cache.with_name("statistics.safetensors"), digest(autoencoder)
-    if not path.exists():
-        latents = Latents(cache)
-        tensors = {"shift": latents.shift, "scale": latents.scale}
-        write_atomically(path, lambda p: save_file(tensors, p, metadata={"autoencoder": owner}))
-    with safe_open(path, "pt") as f:
-        shift, scale, of = f.get_tensor("shift"), f.get_tensor("scale"), (f.metadata() or {}).get("autoencoder")
-    if of != owner or len(shift) != autoencoder.config["latent_channels"]:
-        raise ValueError(f"{cache} holds latents of another autoencoder; choose another --out, or delete that folder")
-    return shift, scale
+
+    folder: Path
+    validation: Path | None
+    autoencoder: Path
+    out: Path
+    device: str = "cpu"
+
+    @property
+    def cache(self) -> Path:
+        """The file of latents."""
+        return self.out / "latents.safetensors"
+
+    def encoder(self) -> PatchAutoencoder:
+        """The trained autoencoder."""
+        return load_autoencoder(self.autoencoder).to(self.device)
+
+    def prepare(self, report: Callable[[int, int], None] = lambda done, total: None) -> Tensor:
+        """Cache the latents if they are not, and return validation photos, (N, 3, S, S) in [0, 1].
+
+        Args:
+            report: called with the number of photos done and of all.
+
+        Raises:
+            ValueError: a folder without photos, or without any that is large enough.
+        """
+        encoder = self.encoder()
+        check_folder(self.folder)
+        if self.cache.exists() and self.validation is not None:
+            return centre_crops(load_photos(check_folder(self.validation)), 16)
+        photos, held_out = load_split(self.folder, self.validation)
+        if not self.cache.exists():
+            self._encode_all(encoder, photos, report)
+        return centre_crops(held_out, 16)
+
+    def _encode_all(self, encoder: PatchAutoencoder, photos: list[Tensor], report: Callable[[int, int], None]) -> None:
+        side = encoder.factor * GRID
+        if all(min(p.shape[1:]) < side for p in photos):
+            raise ValueError(f"{self.folder}: a prior needs training photos of at least {side} pixels on their short side")
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.cache.with_name("statistics.safetensors").unlink(missing_ok=True)
+        encode: Callable[[Tensor], Tensor] = lambda x: encoder.encode(x.to(self.device)).cpu()  # noqa: E731
+        cache_latents(encode, photos, self.cache, lambda done: report(done, len(photos)))
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Shift and scale of the cached latents, (C,) each, kept in `statistics.safetensors` beside them.
+
+        Raises:
+            ValueError: the latents are those of another autoencoder.
+        """
+        path, encoder = self.cache.with_name("statistics.safetensors"), self.encoder()
+        if not path.exists():
+            latents = Latents(self.cache)
+            tensors, meta = {"shift": latents.shift, "scale": latents.scale}, {"autoencoder": digest(encoder)}
+            write_atomically(path, lambda p: save_file(tensors, p, metadata=meta))
+        with safe_open(path, "pt") as f:
+            shift, scale, owner = f.get_tensor("shift"), f.get_tensor("scale"), (f.metadata() or {}).get("autoencoder")
+        if owner != digest(encoder) or len(shift) != encoder.config["latent_channels"]:
+            raise ValueError(f"{self.cache} holds latents of another autoencoder; choose another --out, or delete that file")
+        return shift, scale
+
+    @torch.no_grad()
+    def encode(self, photos: Tensor) -> Tensor:
+        """Normalised latents (N, C, H/4, W/4) of photos (N, 3, H, W) in [0, 1]."""
+        shift, scale = self.statistics()
+        x = (2 * photos - 1).to(self.device).contiguous(memory_format=torch.channels_last)
+        return (self.encoder().encode(x).cpu() - shift.view(1, -1, 1, 1)) / scale.view(1, -1, 1, 1)
 
 
-def export_prior(autoencoder: Path, prior: Path, configs: dict, shift: Tensor, scale: Tensor, photos: Tensor, out: Path) -> LatentPrior:
+def cached_photos(cache: Path) -> int:
+    """How many photos the latents of a cache come from."""
+    with safe_open(cache, "pt") as f:
+        return len({k.split(".")[0] for k in f.keys()})  # noqa: SIM118
+
+
+def export_prior(
+    autoencoder: Path, prior: Path, configs: dict, shift: Tensor, scale: Tensor, photos: Tensor, out: Path
+) -> LatentPrior:
     """Write one weights file from the checkpoints of an autoencoder and of a latent prior.
 
     Args:
@@ -94,4 +168,13 @@ def export_prior(autoencoder: Path, prior: Path, configs: dict, shift: Tensor, s
     return build_prior(tensors, config)
 
 
-__all__ = ["PatchAutoencoder", "averaged", "digest", "export_prior", "image_spectrum", "latent_statistics", "load_autoencoder"]
+__all__ = [
+    "PatchAutoencoder",
+    "PriorData",
+    "averaged",
+    "cached_photos",
+    "digest",
+    "export_prior",
+    "image_spectrum",
+    "load_autoencoder",
+]

@@ -1,6 +1,7 @@
 """Recipe of the plug-and-play kernel denoiser: camera-shake kernels made on the fly, noise levels log-uniform."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ class KernelDenoiserLoss:
         return k.to(self.device), noisy.to(self.device), sigma.to(self.device)
 
     def __call__(self, model: KernelDenoiser, generator: torch.Generator) -> Tensor:
+        """The loss of one batch."""
         k, noisy, sigma = self.draw(generator)
         error = (model(noisy, sigma) - k) * SCALE
         return (error.square().mean((1, 2, 3)) / (sigma.flatten() * SCALE + 0.01)).mean()
@@ -45,8 +47,40 @@ class KernelDenoiserScores:
 
     @torch.no_grad()
     def __call__(self, model: KernelDenoiser) -> dict[str, float]:
-        generator, scores = torch.Generator().manual_seed(1), {}
+        """`rmse_over_sigma_...` for each noise level, and the logarithm of their mean."""
+        generator, scores, device = torch.Generator().manual_seed(1), {}, next(model.parameters()).device
         for sigma in (3e-4, 1e-3, 3e-3):
             noisy = self.k + sigma * torch.randn(self.k.shape, generator=generator)
-            scores[f"rmse_over_sigma_{sigma:g}"] = float((model(noisy, sigma) - self.k).square().mean().sqrt()) / sigma
+            error = model(noisy.to(device), sigma).cpu() - self.k
+            scores[f"rmse_over_sigma_{sigma:g}"] = float(error.square().mean().sqrt()) / sigma
         return scores | {"log_mean": math.log(sum(scores.values()) / len(scores))}
+
+
+@dataclass(frozen=True)
+class KernelDenoiserRecipe:
+    """What is trained on what, by default.
+
+    Args:
+        size: of the kernels.
+        batch: kernels per step.
+        channels, depth: of `KernelDenoiser`.
+        seed: of the first weights.
+        device: to train on.
+        compile: whether to use torch.compile.
+    """
+
+    size: int = 64
+    batch: int = 32
+    channels: int = 32
+    depth: int = 5
+    seed: int = 0
+    device: str = "cpu"
+    compile: bool = False
+
+    def setup(self) -> tuple[KernelDenoiser, KernelDenoiserLoss]:
+        """The denoiser and its loss."""
+        torch.manual_seed(self.seed)
+        model = KernelDenoiser(self.channels, self.depth).to(self.device)
+        if self.compile:
+            model.compile()
+        return model, KernelDenoiserLoss(self.size, self.batch, self.device)

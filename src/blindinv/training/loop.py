@@ -7,16 +7,23 @@ A run of n steps equals a run interrupted and resumed: step i draws its data and
 import json
 import math
 import os
+import signal
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,11 @@ def save_checkpoint(path: Path, model: nn.Module, ema: dict[str, Tensor], optimi
     write_atomically(path, lambda p: save_file(_tensors(model, ema, optimizer), p, metadata=meta))
 
 
+def _laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """A moment in the memory format of its parameter: fused AdamW takes both as flat memory and does not look at strides."""
+    return torch.empty_like(like.detach(), device="cpu", dtype=value.dtype).copy_(value) if value.shape == like.shape else value
+
+
 def load_checkpoint(path: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> State:
     """Restore in place what `save_checkpoint` wrote.
 
@@ -100,10 +112,11 @@ def load_checkpoint(path: Path, model: nn.Module, ema: dict[str, Tensor], optimi
     for k in ema:
         ema[k].copy_(tensors[f"ema.{k}"])
     moments: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for k, v in tensors.items():
         if k.startswith("optimizer."):
             _, i, name = k.split(".")
-            moments.setdefault(int(i), {})[name] = v
+            moments.setdefault(int(i), {})[name] = _laid_out(v, parameters[int(i)])
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
 
@@ -111,7 +124,7 @@ def load_checkpoint(path: Path, model: nn.Module, ema: dict[str, Tensor], optimi
 class _Objective(nn.Module):
     """The loss as a module, so that gradients of all processes are averaged by DistributedDataParallel."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, torch.Generator], Tensor]) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[[Any, torch.Generator], Tensor]) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
@@ -129,13 +142,13 @@ def _progress(plan: Plan, step: int, elapsed: float) -> float:
 
 
 def train(
-    model: nn.Module,
-    loss: Callable[[nn.Module, torch.Generator], Tensor],
+    model: M,
+    loss: Callable[[M, torch.Generator], Tensor],
     out: Path,
     plan: Plan,
-    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    evaluate: Callable[[M], dict[str, float]] | None = None,
     report: Callable[[State, float], None] = lambda state, progress: None,
-) -> tuple[nn.Module, State]:
+) -> tuple[M, State]:
     """Minimise `loss(model, generator)` and return the model with its averaged weights.
 
     Args:
@@ -159,7 +172,7 @@ def train(
     if dist.is_initialized():
         objective = nn.parallel.DistributedDataParallel(objective)
     floats = [k for k, v in ema.items() if v.is_floating_point()]
-    start, before, saved, running = time.monotonic(), state.seconds, time.monotonic(), 0.0
+    start, before, saved, running, first = time.monotonic(), state.seconds, time.monotonic(), 0.0, state.step
 
     def checkpoint() -> None:
         state.seconds = before + time.monotonic() - start
@@ -193,6 +206,60 @@ def train(
             checkpoint()
             saved = time.monotonic()
     if rank == 0:
-        checkpoint()
+        if state.step > first:
+            checkpoint()
         model.load_state_dict(ema)
     return model.eval(), state
+
+
+class Recipe(Protocol[M]):
+    """A model and its loss, made anew in every process; the recipe itself can be pickled."""
+
+    def setup(self) -> tuple[M, Callable[[M, torch.Generator], Tensor]]:
+        """The untrained model, and the loss with its data."""
+        ...
+
+
+def _join_group(rank: int, processes: int, store: str, threads: int) -> None:
+    torch.set_num_threads(max(1, threads // processes))
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
+
+
+def _other_process(index: int, recipe: Recipe[Any], out: Path, plan: Plan, group: tuple[int, str, int]) -> None:
+    """Process index + 1 of the group; what is wrong with its input the first process meets too, and says."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ValueError):
+        _join_group(index + 1, *group)
+        train(*recipe.setup(), out, plan)
+
+
+@contextmanager
+def data_parallel(recipe: Recipe[Any], out: Path, plan: Plan, processes: int) -> Iterator[None]:
+    """Within the block, `train` shares its steps with `processes - 1` other processes on this machine (CPU, gloo).
+
+    Args:
+        recipe: what the other processes train; the caller trains the same.
+        out: folder of the checkpoint.
+        plan: the caller's; the first process decides when the run ends.
+        processes: all of them together; each draws a batch of its own.
+    """
+    if processes == 1:
+        yield
+        return
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        group = (processes, f"{folder}/store", threads)
+        arguments = (recipe, out, plan, group)
+        others = mp.start_processes(_other_process, arguments, nprocs=processes - 1, join=False, start_method="spawn").processes
+        try:
+            _join_group(0, *group)
+            yield
+            dist.destroy_process_group()
+            for process in others:
+                process.join(10)
+        finally:
+            for process in others:
+                process.terminate()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+            torch.set_num_threads(threads)

@@ -1,26 +1,41 @@
 """Recipe of the latent prior: a Wiener-preconditioned UNet on cached latents."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindinv.priors.wiener import GRID, WienerDenoiser
+from blindinv.schedule import Schedule
 from blindinv.training.data import randint
 from blindinv.training.loop import write_atomically
+from blindinv.zoo.unet import convolutional_unet
 
 SCALES = (1.0, 0.8, 0.65)
 LEVELS = (50, 100, 200, 300, 420, 550, 700, 850)
 
 
 @torch.no_grad()
-def cache_latents(encode: nn.Module, photos: list[Tensor], path: Path) -> None:
-    """Encode every photo at three scales, plain, mirrored and transposed, into one float16 safetensors file."""
+def cache_latents(
+    encode: Callable[[Tensor], Tensor], photos: list[Tensor], path: Path, report: Callable[[int], None] = lambda done: None
+) -> None:
+    """Encode every photo at three scales, plain, mirrored and transposed, into one float16 safetensors file.
+
+    Args:
+        encode: images (1, 3, H, W) in [-1, 1] -> (1, C, H/4, W/4), on the CPU.
+        photos: uint8 (3, H, W).
+        path: of the file.
+        report: called before each photo with the number of those done.
+    """
     latents: dict[str, Tensor] = {}
     for i, photo in enumerate(photos):
+        report(i)
         for scale in SCALES:
             x = photo[None].float() / 127.5 - 1
             x = F.interpolate(x, scale_factor=scale, mode="bicubic", antialias=True).clamp(-1, 1) if scale < 1 else x
@@ -43,9 +58,16 @@ class Latents:
             sample = torch.cat([z.flatten(1).float() for z in self.z[:: max(1, len(self.z) // 500)]], 1)
             shift, scale = sample.mean(1), sample.std(1)
         self.shift, self.scale = shift, scale
+        self.side = max(min(z.shape[1:]) for z in self.z)
 
     def crops(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
-        """(batch, C, size, size), zero mean and unit variance per channel."""
+        """(batch, C, size, size), zero mean and unit variance per channel.
+
+        Raises:
+            ValueError: no photo was large enough.
+        """
+        if self.side < size:
+            raise ValueError(f"crops of {size}x{size} latents need a photo of at least {4 * size} pixels on its short side")
         out = torch.empty(batch, len(self.shift), size, size)
         for i in range(batch):
             z = self.z[randint(len(self.z), generator)]
@@ -71,6 +93,7 @@ class PriorLoss:
         self.latents, self.batch, self.size, self.device = latents, batch, size, device
 
     def __call__(self, model: WienerDenoiser, generator: torch.Generator) -> Tensor:
+        """The loss of one batch."""
         z = self.latents.crops(self.batch, self.size, generator)
         u = (torch.arange(self.batch) + torch.rand((), generator=generator)) / self.batch
         u = torch.where(u < 2 / 3, 0.75 * u, 0.5 + 1.5 * (u - 2 / 3)) * len(model.abar)
@@ -90,11 +113,64 @@ class PriorScores:
 
     @torch.no_grad()
     def __call__(self, model: WienerDenoiser) -> dict[str, float]:
-        generator, scores = torch.Generator().manual_seed(0), {}
+        """`ratio_t` for each level t."""
+        generator, scores, z = torch.Generator().manual_seed(0), {}, self.z.to(model.abar.device)
         for level in LEVELS:
             a = model.abar[level]
-            z_t = a.sqrt() * self.z + (1 - a).sqrt() * torch.randn(self.z.shape, generator=generator)
-            t = torch.full((len(self.z),), level)
+            z_t = a.sqrt() * z + (1 - a).sqrt() * torch.randn(z.shape, generator=generator).to(z.device)
+            t = torch.full((len(z),), level, device=z.device)
             w, _ = model.gaussian(z_t, model.abar[t])
-            scores[f"ratio_{level}"] = float((model(z_t, t) - self.z).square().mean() / (w - self.z).square().mean())
+            scores[f"ratio_{level}"] = float((model(z_t, t) - z).square().mean() / (w - z).square().mean())
         return scores
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """What is trained on what, by default.
+
+    Args:
+        cache: file of `cache_latents`.
+        shift: per channel of the latents, subtracted first.
+        scale: per channel of the latents, divided by next.
+        channels: of the UNet at each resolution, multiples of 16.
+        batch: crops per step.
+        crop: their size in latents.
+        seed: of the first weights.
+        device: to train on.
+        compile: whether to use torch.compile.
+    """
+
+    cache: Path
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+    channels: tuple[int, ...] = (96, 192, 256)
+    batch: int = 8
+    crop: int = 32
+    seed: int = 0
+    device: str = "cpu"
+    compile: bool = False
+
+    def setup(self) -> tuple[WienerDenoiser, PriorLoss]:
+        """The denoiser, a Wiener filter at first, and its loss."""
+        check_sizes(self.channels, self.crop)
+        latents, c = Latents(self.cache, torch.tensor(self.shift), torch.tensor(self.scale)), len(self.shift)
+        torch.manual_seed(self.seed)
+        network: Any = convolutional_unet(2 * c, c, self.channels)
+        model = WienerDenoiser(network, c, Schedule.scaled_linear().abar)
+        fit_gaussian(model, latents)
+        model.network.to(memory_format=torch.channels_last)
+        if self.compile:
+            model.network.compile()
+        return model.to(self.device), PriorLoss(latents, self.batch, self.crop, self.device)
+
+
+def check_sizes(channels: tuple[int, ...], crop: int) -> None:
+    """Whether a UNet of these channels can be made, and trained on crops of this size.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if any(c <= 0 or c % 16 for c in channels):
+        raise ValueError(f"--channels {','.join(map(str, channels))}: give multiples of 16")
+    if crop % 2 ** (len(channels) - 1) or not 0 < crop <= GRID:
+        raise ValueError(f"--crop {crop}: give a multiple of {2 ** (len(channels) - 1)} up to {GRID}")
