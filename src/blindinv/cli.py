@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from blindinv.benchmark.cli import app as bench
 from blindinv.photo.errors import PhotoError
+from blindinv.training.cli import app as train
 
 if TYPE_CHECKING:
     from blindinv.photo.settings import Settings
@@ -138,6 +140,10 @@ def _line(facts: dict, folder: Path, json: bool) -> str:
     if "kernel" in facts["figures"]:
         parts.append(f"kernel MNC {facts['figures']['kernel']['mnc']:.3f}")
     return f"{folder / 'image.png'}: {'; '.join(parts)}"
+
+
+app.add_typer(bench, name="bench", help="Reproduce the tables.")
+app.add_typer(train, name="train", help="Train the shipped networks on your own photos.")
 
 
 def main() -> None:
