@@ -39,20 +39,38 @@ class CountingStep:
         return k + 1
 
 
-@pytest.mark.parametrize(("n", "every", "above"), [(40, 8, 500), (40, 8, 0), (40, 1, 0), (1000, 8, 500)])
-def test_skipped_steps_do_not_decode(small_oracle, counting, n, every, above):
-    """One network call a step; one decoding, one encoding, one backward pass and one M-step a full step."""
+@pytest.mark.parametrize(
+    ("n", "every", "above", "skipped"),
+    [(40, 8, 500, 17), (40, 8, 0, 35), (40, 1, 0, 0), (1000, 8, 500, 437), (1000, 8, 0, 875), (1000, 16, 0, 937)],
+)
+def test_skipped_steps_do_not_decode(small_oracle, counting, n, every, above, skipped):
+    """One network call a step; one decoding, one encoding, one backward pass and one M-step a full step.
+
+    A last step that is skipped decodes too. The counts on 1000 steps are the paper's (table 2).
+    """
     prior, m_step, skip = counting(small_oracle), CountingStep(), Skip(every, above)
     y = torch.rand(1, 3, 16, 16)
     ts = prior.schedule.timesteps(n)
     steps = list(solve(y, Diffused(prior, ts), Estimated(delta(9), m_step), guidance(prior), sigma(1), active=skip))
-    full = [t for i, t in enumerate(ts) if skip(i, t) or i == n - 1]
+    full = [t for i, t in enumerate(ts) if skip(i, t)]
+    decoded = len(full) + (not skip(n - 1, ts[-1]))
+    assert n - len(full) == skipped
     assert [p.t for p in steps if p.full] == full
     assert m_step.ran == full
-    assert prior.count == {"denoise": n, "decode": len(full), "encode": len(full), "backward": len(full)}
-    assert all((p.x is None) != p.full for p in steps)
-    if (n, every, above) == (1000, 8, 500):
-        assert n - len(full) == 437
+    assert prior.count == {"denoise": n, "decode": decoded, "encode": len(full), "backward": len(full)}
+    assert all((p.x is None) != p.full for p in steps[:-1])
+
+
+def test_a_skipped_last_step_shows_the_decoded_posterior_mean(small_oracle):
+    """No guidance, no M-step, no gradient: the image is decode(z0), and the kernel is that of the step before."""
+    m_step, y = CountingStep(), torch.rand(1, 3, 16, 16)
+    chain = Diffused(small_oracle, [900, 500, 100])
+    *_, before, last = solve(y, chain, Estimated(delta(9), m_step), guidance(small_oracle), sigma(1), active=lambda i, t: i == 0)
+    assert (before.x, before.full, last.full) == (None, False, False)
+    assert m_step.ran == [900]
+    assert torch.equal(last.x, small_oracle.decode(last.z0))
+    assert torch.equal(last.phi, before.phi)
+    assert not last.x.requires_grad
 
 
 def test_guidance_without_gradient_goes_back_through_nothing(small_oracle, counting):

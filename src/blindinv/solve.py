@@ -20,7 +20,7 @@ class Progress:
         t: timestep that was left.
         full: whether guidance and M-step ran (skip-gradient skips them).
         phi: current unknown.
-        x: current image estimate on the canvas, or None after a skipped step.
+        x: current image estimate on the canvas, or None after a skipped step that is not the last.
         z0: current posterior mean of z.
     """
 
@@ -77,7 +77,8 @@ def solve(
     """Sample x given y while phi is known or estimated; yields once per timestep.
 
     Each full step: one network evaluation, one decoding, phi's update, guidance (at most one backward pass),
-    one reverse step. Where `active` is false only the network and the reverse step run (LatentDEM's Technique 2).
+    one reverse step. Where `active` is false only the network and the reverse step run (LatentDEM's Technique 2);
+    if that is the last step, the image is decoded as well, without guidance.
 
     Args:
         y: (B, C, H, W) observation in [0, 1].
@@ -86,7 +87,7 @@ def solve(
         guidance: how the observation acts.
         sigma: (B, 1, 1, 1) noise level of y on [0, 1].
         canvas: size of x where it is not that of y.
-        active: (index from 0, t) -> whether it is a full step; the last one always is.
+        active: (index from 0, t) -> whether it is a full step.
         rng: one generator per sample on y's device; default seeds 0, 1, ...
     """
     rng = generators(0, len(y), y.device) if rng is None else rng
@@ -96,7 +97,7 @@ def solve(
         z = x.begin(image, rng, y)
     for i, t in enumerate(x.timesteps):
         s = x.timesteps[i + 1] if i + 1 < total else -1
-        full = active(i, t) or s < 0
+        full = active(i, t)
         with torch.set_grad_enabled(full and guidance.needs_grad):
             z = z.detach().requires_grad_(full and guidance.needs_grad)
             z0 = prior.denoise(z, t)
@@ -111,4 +112,5 @@ def solve(
             z = x.step(prior.schedule, z.detach(), guided.z0.detach(), t, s, noise)
             if guided.shift is not None:
                 z = z - guided.shift
-        yield Progress(i + 1, total, t, full, current, guided.x.detach() if full else None, guided.z0.detach())
+            shown = guided.x.detach() if full else prior.decode(z0) if s < 0 else None
+        yield Progress(i + 1, total, t, full, current, shown, guided.z0.detach())
