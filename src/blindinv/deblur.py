@@ -1,10 +1,9 @@
 """Blind deblurring in one call: what the command and the README use."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from blindinv.methods.latentdem import Settings, latentdem
@@ -31,14 +30,16 @@ class Method(Protocol):
 
     def __call__(
         self, problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, steps: int | None, skip: Skip | None, /
-    ) -> Iterator[Progress]: ...
+    ) -> Iterator[Progress]:
+        """The steps of the method on a problem; raises ValueError for what the method cannot do."""
+        ...
 
 
 @dataclass(frozen=True)
 class Default:
     """LatentDEM as it works best."""
 
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     about: str = "LatentDEM, default: classical starts, EM weighted by the prior's error spectrum, 16 steps"
 
     def __call__(
@@ -56,7 +57,7 @@ class Paper:
     """LatentDEM as published, PSLD when the kernel is known."""
 
     steps: int = 1000
-    skip: Skip = Skip()
+    skip: Skip = field(default_factory=Skip)
     known: bool = False
     about: str = "LatentDEM as published: delta start, eqs. 8, 9, 11, 16, skip-gradient"
 

@@ -39,9 +39,13 @@ class Prior(Protocol):
 class Operator(Protocol):
     """y = A(x, phi). Pure: phi is an argument, never state."""
 
-    def __call__(self, x: Tensor, phi: Tensor, /) -> Tensor: ...
+    def __call__(self, x: Tensor, phi: Tensor, /) -> Tensor:
+        """A(x, phi)."""
+        ...
 
-    def adjoint(self, y: Tensor, phi: Tensor, /) -> Tensor: ...
+    def adjoint(self, y: Tensor, phi: Tensor, /) -> Tensor:
+        """A^T y, the adjoint of A(., phi)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class Estimate:
 class Loss(Protocol):
     """One number per sample, (B,), of an estimate; differentiable in z."""
 
-    def __call__(self, e: Estimate, /) -> Tensor: ...
+    def __call__(self, e: Estimate, /) -> Tensor:
+        """The loss of each sample, (B,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,21 +99,31 @@ class Guided:
 class Guidance(Protocol):
     """Draws the state towards the observation."""
 
-    needs_grad: bool
+    @property
+    def needs_grad(self) -> bool:
+        """Whether it differentiates in z: then z requires grad and the network's graph is kept."""
+        ...
 
-    def __call__(self, e: Estimate, /) -> Guided: ...
+    def __call__(self, e: Estimate, /) -> Guided:
+        """What to step with, and the image estimate."""
+        ...
 
 
 class MStep(Protocol):
     """phi <- argmax log p(y | x0, phi) + log p(phi)."""
 
-    def __call__(self, y: Tensor, x: Tensor, phi: Tensor, t: int, sigma: Tensor, /) -> Tensor: ...
+    def __call__(self, y: Tensor, x: Tensor, phi: Tensor, t: int, sigma: Tensor, /) -> Tensor:
+        """The new phi, from the image estimate x at t and the phi before."""
+        ...
 
 
 class Unknown(Protocol):
     """How phi is treated while x is sampled."""
 
-    initial: Tensor
+    @property
+    def initial(self) -> Tensor:
+        """phi before the first step."""
+        ...
 
     def update(self, e: Estimate, /) -> Tensor:
         """phi after the E-step's estimate at t."""
@@ -117,7 +133,9 @@ class Unknown(Protocol):
 class Step(Protocol):
     """One reverse step from t to s < t (s = -1 is the clean end)."""
 
-    def __call__(self, schedule: Schedule, z: Tensor, z0: Tensor, t: int, s: int, noise: Tensor, /) -> Tensor: ...
+    def __call__(self, schedule: Schedule, z: Tensor, z0: Tensor, t: int, s: int, noise: Tensor, /) -> Tensor:
+        """z_s from z_t and E[z_0 | z_t]."""
+        ...
 
 
 def generators(seed: int, count: int, device: torch.device | str = "cpu") -> list[torch.Generator]:

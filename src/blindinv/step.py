@@ -27,7 +27,10 @@ class DDIM:
 
 @dataclass(frozen=True)
 class DDPM:
-    """Ancestral sampling (Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, eqs. 6-7); LatentDEM's algorithm 1."""
+    """Ancestral sampling; LatentDEM's algorithm 1.
+
+    Reference: Ho, Jain & Abbeel, "Denoising diffusion probabilistic models", 2020, eqs. 6-7.
+    """
 
     def __call__(self, schedule: Schedule, z: Tensor, z0: Tensor, t: int, s: int, noise: Tensor) -> Tensor:
         """z_s from z_t and E[z_0 | z_t]; no noise is added at the last step."""

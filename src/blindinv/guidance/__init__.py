@@ -1,0 +1,1 @@
+"""Guidance: what draws the state of the sampler towards the observation."""

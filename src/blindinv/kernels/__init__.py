@@ -1,0 +1,1 @@
+"""Blur kernels: generators and geometry."""

@@ -35,7 +35,11 @@ def trajectory(batch: int, length: Tensor, intensity: Tensor, generator: torch.G
     noise = torch.randn(STEPS, batch, dtype=torch.complex64, generator=generator) * math.sqrt(2)
     turn = torch.rand(STEPS, 2, batch, generator=generator)
     for step in range(STEPS - 1):
-        kick = torch.where(turn[step, 0] < impulse * anxiety, 2.0, 0.0) * v * torch.polar(torch.ones(batch), math.pi + turn[step, 1] - 0.5)
+        kick = (
+            torch.where(turn[step, 0] < impulse * anxiety, 2.0, 0.0)
+            * v
+            * torch.polar(torch.ones(batch), math.pi + turn[step, 1] - 0.5)
+        )
         v = v + kick + anxiety * (jitter * noise[step] - pull * x) * speed
         v = v / v.abs().clamp(min=1e-12) * speed
         x = x + v

@@ -75,8 +75,8 @@ def latentdem_paper(
     prior: Prior,
     denoiser: KernelPrior,
     steps: int = 1000,
-    skip: Callable[[int, int], bool] = Skip(),  # noqa: B008 (a frozen value)
-    anneal: Annealing = Anneal(linear),  # noqa: B008
+    skip: Callable[[int, int], bool] = Skip(),
+    anneal: Annealing = Anneal(linear),
     gamma: float = 0.1,
     omega: float = 1.0,
     step: Step = DDPM(),  # noqa: B008

@@ -15,7 +15,7 @@ from torch import Tensor
 from blindinv.kernels.measure import normalize, recentre, resize_support
 from blindinv.mstep.hqs import KernelPrior
 from blindinv.operators.boundary import embed, harmonic_fill
-from blindinv.operators.fourier import fft, good_size, gradient_otf, ifft, otf, psf
+from blindinv.operators.fourier import fft, good_size, gradient_otf, ifft, otf, psf, size_of
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def coarse_to_fine(
         if circular:
             inside = torch.ones_like(level[:1])
         else:
-            canvas = tuple(good_size(s + n + 2, 2) for s in level.shape[-2:])
-            level, inside = embed(level, canvas)
+            h, w = (good_size(s + n + 2, 2) for s in size_of(level))
+            level, inside = embed(level, (h, w))
             level = harmonic_fill(level, inside)
             inside = -F.max_pool2d(-inside, 3, 1, 1)
-        size = tuple(level.shape[-2:])
+        size = size_of(level)
         dx, dy = gradient_otf(size, y.device)
         if k is None:
             k = torch.zeros(len(y), 1, n, n, device=y.device, dtype=y.dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from blindinv.kernels.measure import normalize, recentre
 from blindinv.operators.convolution import Convolution
-from blindinv.operators.fourier import Spectrum, fft, otf, psf
+from blindinv.operators.fourier import Spectrum, fft, otf, psf, size_of
 
 KernelPrior = Callable[[Tensor, float], Tensor]
 
@@ -37,7 +37,7 @@ def data_step(y: Tensor, x: Tensor, k: Tensor, delta: float, weight: Tensor) -> 
     Returns:
         (B, 1, n, n): the minimiser, cut to the support of k.
     """
-    size = tuple(y.shape[-2:])
+    size = size_of(y)
     # ortho transforms carry 1/sqrt(N); the kernel's transfer function does not: N appears once, at delta.
     X, Y, pixels = fft(x), fft(y), size[0] * size[1]
     top = (X.conj() * Y).sum(1, keepdim=True) * weight + delta / pixels * otf(k, size)
@@ -82,7 +82,7 @@ class HQS:
             t: timestep, for the error spectrum.
             sigma: (B, 1, 1, 1) noise level.
         """
-        size = tuple(x.shape[-2:])
+        size = size_of(x)
         K = otf(k, size)
         power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
         noise = sigma.square() + K.abs().square() * power

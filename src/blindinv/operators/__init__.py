@@ -1,0 +1,1 @@
+"""Forward models y = A(x, phi) and the Fourier algebra that they share."""

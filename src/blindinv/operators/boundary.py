@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from blindinv.operators.fourier import fft, gradient_otf, ifft
+from blindinv.operators.fourier import fft, gradient_otf, ifft, size_of
 
 
 def embed(y: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -13,7 +13,7 @@ def embed(y: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
     Returns:
         the canvas (B, C, *canvas) and its mask (1, 1, *canvas), one inside the frame.
     """
-    top, left = offset(tuple(y.shape[-2:]), canvas)
+    top, left = offset(size_of(y), canvas)
     h, w = y.shape[-2:]
     pad = (left, canvas[1] - w - left, top, canvas[0] - h - top)
     return F.pad(y, pad), F.pad(torch.ones(1, 1, h, w, device=y.device, dtype=y.dtype), pad)
@@ -26,7 +26,7 @@ def offset(frame: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
 
 def crop(x: Tensor, frame: tuple[int, int]) -> Tensor:
     """The frame of a canvas (..., H', W') -> (..., *frame)."""
-    top, left = offset(frame, tuple(x.shape[-2:]))
+    top, left = offset(frame, size_of(x))
     return x[..., top : top + frame[0], left : left + frame[1]]
 
 
@@ -47,7 +47,7 @@ def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: in
         covariance: power spectrum on the half plane, broadcastable to (B, 1, H, W // 2 + 1), positive.
         iterations: of conjugate gradients; ten are enough.
     """
-    size = tuple(r.shape[-2:])
+    size = size_of(r)
     inside, outside = mask.double(), 1 - mask.double()
     c = covariance.double()
     known = r.double() * inside
@@ -71,7 +71,7 @@ def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: in
 
 def harmonic_fill(y: Tensor, mask: Tensor, iterations: int = 100) -> Tensor:
     """Continue y outside the mask as smoothly as the torus allows: the least sum of squared gradients."""
-    size = tuple(y.shape[-2:])
+    size = size_of(y)
     dx, dy = gradient_otf(size, y.device)
     roughness = dx.abs().square() + dy.abs().square()
     mean = (y * mask).sum((-2, -1), keepdim=True) / mask.sum()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from blindinv.operators.boundary import conditional_fill, crop, embed
-from blindinv.operators.fourier import fft, good_size, ifft, otf
+from blindinv.operators.fourier import fft, good_size, ifft, otf, size_of
 
 
 class CircularConvolution:
@@ -16,13 +16,13 @@ class CircularConvolution:
 
     def __call__(self, x: Tensor, k: Tensor) -> Tensor:
         """(B, C, H, W), (B, 1, n, n) -> (B, C, H, W); convolution (not correlation), origin of k at index n // 2."""
-        size = tuple(x.shape[-2:])
+        size = size_of(x)
         return ifft(otf(k, size) * fft(x), size)
 
     def adjoint(self, y: Tensor, k: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """A^T y, the correlation with k."""
-        size = tuple(y.shape[-2:])
-        return ifft(otf(k, size).conj() * fft(y), size)
+        torus = size_of(y)
+        return ifft(otf(k, torus).conj() * fft(y), torus)
 
     def frame(self, x: Tensor, frame: tuple[int, int]) -> Tensor:
         """The part of an image that the observation shows."""
@@ -51,7 +51,7 @@ class FreeConvolution:
 
     def __call__(self, x: Tensor, k: Tensor, frame: tuple[int, int] | None = None) -> Tensor:
         """(B, C, *canvas) -> the blurred canvas, or only its `frame`."""
-        size = tuple(x.shape[-2:])
+        size = size_of(x)
         y = ifft(otf(k, size) * fft(x), size)
         return y if frame is None else crop(y, frame)
 
@@ -65,7 +65,7 @@ class FreeConvolution:
 
     def residual(self, y: Tensor, x: Tensor, k: Tensor, covariance: Tensor) -> Tensor:
         """y - k * x in the frame, continued outside it by the conditional fill under `covariance` (see there)."""
-        size = tuple(x.shape[-2:])
+        size = size_of(x)
         canvas, mask = embed(y, size)
         r = canvas - ifft(otf(k, size) * fft(x), size)
         return conditional_fill(r, mask, covariance, self.iterations)
@@ -87,7 +87,7 @@ def wiener(A: Convolution, y: Tensor, k: Tensor, spectrum: Tensor, sigma: Tensor
         sigma: (B, 1, 1, 1) noise level of y.
         x0: (B, C, H', W') on the canvas.
     """
-    size = tuple(x0.shape[-2:])
+    size = size_of(x0)
     K = otf(k, size)
     c = K.abs().square() * spectrum + sigma.square()
     r = A.residual(y, x0, k, c)

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 
+def size_of(x: Tensor) -> tuple[int, int]:
+    """(H, W) of (..., H, W)."""
+    return x.shape[-2], x.shape[-1]
+
+
 def fft(x: Tensor) -> Tensor:
     """Orthonormal real FFT over the last two axes: (..., H, W) -> (..., H, W // 2 + 1)."""
     return torch.fft.rfft2(x, norm="ortho")
@@ -18,7 +23,10 @@ def ifft(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def otf(k: Tensor, size: tuple[int, int]) -> Tensor:
-    """Transfer function of kernels (B, 1, n, n) with origin at n // 2 on a torus of `size`: (B, 1, H, W // 2 + 1), not normalised.
+    """Transfer function of kernels (B, 1, n, n) with origin at n // 2, on a torus of `size`.
+
+    Returns:
+        (B, 1, H, W // 2 + 1), not normalised.
 
     Raises:
         ValueError: the kernel is larger than the torus.

@@ -1,0 +1,1 @@
+"""Diffusion priors of images, latents and kernels."""

@@ -1,5 +1,7 @@
 """A small fully convolutional autoencoder of photos, with linear skips that start as a principal component analysis."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ class _Residual(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.normal_(self.conv2.weight, std=0.01)
-        nn.init.zeros_(self.conv2.bias)
+        nn.init.zeros_(self.conv2.get_parameter("bias"))
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.conv2(F.silu(self.conv1(F.silu(h))))
@@ -38,7 +40,7 @@ class PatchAutoencoder(nn.Module):
     def __init__(self, latent_channels: int = 8, width: tuple[int, int] = (48, 96), depth: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
         (c1, c2), (n1, n2), p = width, depth, 3 * self.factor**2
-        self.config = dict(latent_channels=latent_channels, width=list(width), depth=list(depth))
+        self.config: dict[str, Any] = dict(latent_channels=latent_channels, width=list(width), depth=list(depth))
         self.linear_encoder = nn.Conv2d(p, latent_channels, 1)
         self.linear_decoder = nn.Conv2d(latent_channels, p, 1)
         self.encoder_in = nn.Conv2d(12, c1, 3, padding=1)
@@ -53,7 +55,7 @@ class PatchAutoencoder(nn.Module):
         self.decoder_out = nn.Conv2d(c1, 12, 3, padding=1)
         for last in (self.encoder_out, self.decoder_out):
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(last.get_parameter("bias"))
 
     @torch.no_grad()
     def init_pca(self, x: Tensor) -> None:
@@ -63,9 +65,9 @@ class PatchAutoencoder(nn.Module):
         power, axes = torch.linalg.eigh(torch.cov(patches.T))
         std, axes = power.flip(0)[:n].sqrt(), axes.flip(1)[:, :n]
         self.linear_encoder.weight.copy_((axes / std).T[..., None, None])
-        self.linear_encoder.bias.copy_(-(mean @ axes) / std)
+        self.linear_encoder.get_parameter("bias").copy_(-(mean @ axes) / std)
         self.linear_decoder.weight.copy_((axes * std)[..., None, None])
-        self.linear_decoder.bias.copy_(mean)
+        self.linear_decoder.get_parameter("bias").copy_(mean)
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], H and W multiples of 4 -> (B, latent_channels, H/4, W/4)."""

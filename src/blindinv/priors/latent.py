@@ -1,6 +1,7 @@
 """Diffusion priors of images: in the latents of an autoencoder, or in pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class LatentPrior(nn.Module):
         image_spectrum: radial power of images around their mean colour, if it was measured.
     """
 
+    autoencoder: Any
     shift: Tensor
     scale: Tensor
 

@@ -1,0 +1,1 @@
+"""One resumable training recipe for each shipped network."""

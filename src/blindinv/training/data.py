@@ -24,11 +24,11 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def load_photos(folder: str | Path, min_side: int = 128, max_pixels: int = 4_000_000) -> list[Tensor]:
-    """The photos of a folder as uint8 (3, H, W); those smaller than `min_side` are left out, larger ones shrunk to `max_pixels`."""
+    """The photos of a folder as uint8 (3, H, W); small ones (below `min_side`) left out, large ones shrunk to `max_pixels`."""
     photos = []
     for path in list_images(folder):
-        with Image.open(path) as image:
-            image = image.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
             if image.width * image.height > max_pixels:
                 image.thumbnail((int(max_pixels**0.5),) * 2)
             if min(image.size) >= min_side:
@@ -43,7 +43,9 @@ def randint(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (), generator=generator))
 
 
-def crop_batch(photos: list[Tensor], batch: int, size: int, generator: torch.Generator, scales: tuple[float, float] = (0.6, 1.0)) -> Tensor:
+def crop_batch(
+    photos: list[Tensor], batch: int, size: int, generator: torch.Generator, scales: tuple[float, float] = (0.6, 1.0)
+) -> Tensor:
     """Random crops (batch, 3, size, size) in [-1, 1]: position, scale (log-uniform), mirror and transposition are random."""
     crops = torch.empty(batch, 3, size, size)
     for i in range(batch):

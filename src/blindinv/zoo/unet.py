@@ -1,11 +1,14 @@
 """The convolutional UNet of the shipped priors: diffusers' UNet2DModel without attention, so that it runs at any size."""
 
+from typing import Any
+
 from diffusers import UNet2DModel
+from torch import nn
 
 
-def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int = 1) -> UNet2DModel:
+def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int = 1) -> nn.Module:
     """A UNet2DModel whose last convolution starts at zero; H and W must be multiples of 2 ** (len(channels) - 1)."""
-    net = UNet2DModel(
+    net: Any = UNet2DModel(
         in_channels=in_channels,
         out_channels=out_channels,
         block_out_channels=tuple(channels),
