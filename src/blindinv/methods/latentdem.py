@@ -43,8 +43,10 @@ class Settings:
 
     Args:
         starts: settings of the coarse-to-fine starts (none: a delta kernel).
-        em: EM iterations at the fixed timestep `em_t` (0: none).
-        em_t: their timestep, also of the evidence.
+        em: EM iterations at the fixed timestep `em_t`, in rounds; each round begins by centring the kernel to a fraction
+            of a pixel and with the Wiener image that goes with it (none: the start's kernel is kept).
+        em_t: their timestep.
+        judge_t: timesteps at which candidates are compared by evidence.
         delta, hqs, momentum: of the M-step, see `HQS`.
         steps: of the final sampler.
         from_t: timestep at which the final sampler starts.
@@ -55,14 +57,15 @@ class Settings:
     """
 
     starts: tuple[CoarseToFine, ...] = STARTS
-    em: int = 5
+    em: tuple[int, ...] = (5, 3)
     em_t: int = 200
+    judge_t: tuple[int, ...] = (200, 420)
     delta: float = 1e6
     hqs: int = 8
     momentum: float = 0.5
     steps: int = 16
     from_t: int = 420
-    inflate: float = 1.25
+    inflate: float = 1.0
     sparse: float = 0.5
     floor: float = 0.01
     constant_error: bool = False
@@ -76,20 +79,28 @@ def start_image(problem: Deblurring, prior: LatentPrior, k: Tensor) -> Tensor:
 
 
 def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
-    """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel."""
-    if not settings.starts:
-        yield delta(problem.kernel_size, len(problem.y)).to(problem.y)
+    """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel; the first is a delta, for sharp photos."""
+    yield delta(problem.kernel_size, len(problem.y)).to(problem.y)
     for start in settings.starts:
         *_, k = coarse_to_fine(problem.y, problem.kernel_size, problem.circular, start, denoiser)
         yield centre_exactly(k)
+
+
+def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings) -> Tensor:
+    """Evidence for kernels (B, 1, n, n), summed over `settings.judge_t`, with the same noise for all candidates, (B,)."""
+    x = start_image(problem, prior, k)
+    scores = []
+    for t in settings.judge_t:
+        rng = generators(0, len(problem.y), problem.y.device)
+        scores.append(log_evidence(problem, prior, k, x, t, rng))
+    return torch.stack(scores).sum(0)
 
 
 def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
     """The candidate with the highest evidence, chosen per sample, (B, 1, n, n)."""
     best, score = None, None
     for k in start_kernels(problem, denoiser, settings):
-        rng = generators(0, len(problem.y), problem.y.device)
-        value = log_evidence(problem, prior, k, start_image(problem, prior, k), settings.em_t, rng)
+        value = judge(problem, prior, k, settings)
         if best is None or score is None:
             best, score = k, value
         else:
@@ -107,7 +118,7 @@ def latentdem(
     problem: Deblurring,
     prior: LatentPrior,
     denoiser: KernelPrior,
-    settings: Settings = Settings(),  # noqa: B008 (a frozen value)
+    settings: Settings = Settings(),
 ) -> Iterator[Progress]:
     """Recover image and kernel; with a known kernel only the final sampler runs.
 
@@ -127,22 +138,23 @@ def latentdem(
     spectrum = _constant(spectrum) if settings.constant_error else spectrum
     k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
     x = start_image(problem, prior, k)
-    em = settings.em if blind else 0
-    total = em + settings.steps
-    if em:
-        m_step = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
-        chain = Diffused(prior, [settings.em_t] * em, Renoise(), x)
-        move = Proximal(problem.A, spectrum, prior.encode)
-        for p in solve(
-            problem.y, chain, Estimated(k, m_step), move, problem.sigma, canvas=problem.canvas, rng=problem.rng
-        ):
-            yield replace(p, total=total)
+    em = settings.em if blind else ()
+    done, total = 0, sum(em) + settings.steps
+    m_step = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
+    move = Proximal(problem.A, spectrum, prior.encode)
+    for iterations in em:
+        k = centre_exactly(k)
+        chain = Diffused(prior, [settings.em_t] * iterations, Renoise(), start_image(problem, prior, k))
+        phi = Estimated(k, m_step)
+        for p in solve(problem.y, chain, phi, move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
+            yield replace(p, step=done + p.step, total=total)
             assert p.x is not None
             k, x = p.phi, p.x
+        done += iterations
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
     move = Proximal(problem.A, spectrum, prior.encode, settings.inflate if blind else 1.0)
     for p in solve(problem.y, chain, Known(k), move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
-        p = replace(p, step=em + p.step, total=total)
+        p = replace(p, step=done + p.step, total=total)
         if p.step == total and settings.sparse:
             assert p.x is not None
             sharp = sparse_deconvolution_canvas(problem.with_kernel(k))
