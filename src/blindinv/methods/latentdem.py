@@ -50,7 +50,8 @@ class Settings:
         delta, hqs, momentum: of the M-step, see `HQS`.
         steps: of the final sampler.
         from_t: timestep at which the final sampler starts.
-        inflate: factor on sigma in the final sampler of a blind problem, for what is wrong with the kernel.
+        kernel_error: noise, on [0, 1], that the image steps of a blind problem add to sigma (in squares) for what is
+            wrong with the kernel.
         sparse: share of the sparse-gradient deconvolution in the result (0: the posterior sample alone).
         floor: the least noise level that is assumed, on [0, 1]: the model itself is not better.
         constant_error: the error spectrum without its dependence on t and on frequency (for ablation).
@@ -65,7 +66,7 @@ class Settings:
     momentum: float = 0.5
     steps: int = 16
     from_t: int = 420
-    inflate: float = 1.0
+    kernel_error: float = 0.01
     sparse: float = 0.5
     floor: float = 0.01
     constant_error: bool = False
@@ -151,8 +152,9 @@ def latentdem(
             assert p.x is not None
             k, x = p.phi, p.x
         done += iterations
+    if blind:
+        problem = replace(problem, sigma=(problem.sigma.square() + settings.kernel_error**2).sqrt())
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
-    move = Proximal(problem.A, spectrum, prior.encode, settings.inflate if blind else 1.0)
     for p in solve(problem.y, chain, Known(k), move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
         p = replace(p, step=done + p.step, total=total)
         if p.step == total and settings.sparse:
