@@ -1,4 +1,4 @@
-"""The commands `blindinv bench photos-64` and `blindinv bench levin`."""
+"""The commands `blindinv bench photos-64`, `blindinv bench levin` and `blindinv bench prior`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +94,35 @@ def levin(
         task = levin_task(folder, kernel_size=kernel_size, limit=limit)
         plan = _plan(task, method, out, batch, redo, _context(prior, device, seed, steps))
         _bench(plan, LEVIN, pictures)
+
+
+@app.command("prior")
+def prior_report(
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name are taken.", show_default=False)
+    ],
+    prior: Prior = "photos",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photos that are denoised; the round trip takes all.")] = 16,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="prior.md, prior.json and samples.png go there.")] = Path(
+        "runs/prior-report"
+    ),
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """What a latent prior can do by itself: round trip, denoising next to classical denoisers, samples."""
+    with _one_line_errors():
+        from blindinv.benchmark.prior import read_photos, report, samples_picture, write
+        from blindinv.benchmark.table import rich_lines
+
+        context, photos = _context(prior, device, seed, None), read_photos(images, seed)
+        console, sections = Console(), []
+        with Console(stderr=True).status("loading") as status:
+            for section in report(context, photos, limit, status.update):
+                sections.append(section)
+                console.print(rich_lines(section.title, section.lines))
+            status.update("samples")
+            write(out, context, photos, sections, samples_picture(context))
+        typer.echo(f"report: {out / 'prior.md'}   figures: {out / 'prior.json'}   samples: {out / 'samples.png'}")
 
 
 @contextmanager

@@ -57,7 +57,12 @@ def lines(records: Sequence[Record], columns: Sequence[Column]) -> list[list[str
 
 def rich_table(title: str, records: Sequence[Record], columns: Sequence[Column]) -> Table:
     """For a rich console."""
-    heading, *body = lines(records, columns)
+    return rich_lines(title, lines(records, columns))
+
+
+def rich_lines(title: str, lines: Sequence[Sequence[str]]) -> Table:
+    """Heading and lines, for a rich console."""
+    heading, *body = lines
     table = Table(title=title)
     for i, text in enumerate(heading):
         table.add_column(text, justify="right" if i else "left", no_wrap=not i)
@@ -68,7 +73,12 @@ def rich_table(title: str, records: Sequence[Record], columns: Sequence[Column])
 
 def markdown(records: Sequence[Record], columns: Sequence[Column]) -> str:
     """As a Markdown table."""
-    heading, *body = lines(records, columns)
+    return markdown_lines(lines(records, columns))
+
+
+def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
+    """Heading and lines as a Markdown table."""
+    heading, *body = lines
     rule = ["---", *["---:"] * (len(heading) - 1)]
     return "".join("| " + " | ".join(line) + " |\n" for line in [heading, rule, *body])
 

@@ -82,20 +82,23 @@ def autoencoder_picture(model: PatchAutoencoder, photos: Tensor) -> Image.Image:
 
 
 @torch.no_grad()
-def draw_samples(prior: LatentPrior, count: int, side: int = 64, steps: int = 50, seed: int = 0) -> Tensor:
+def draw_samples(prior: LatentPrior, count: int, side: int = 64, steps: int = 50, seed: int = 0, eta: float = 0.0) -> Tensor:
     """Unconditional samples by DDIM, (count, 3, 4 side, 4 side), about [0, 1].
 
     Args:
         prior: of images.
         count: of samples.
         side: of the latents.
-        steps: of DDIM (eta = 0).
+        steps: of DDIM.
         seed: of the noise.
+        eta: of DDIM.
     """
-    device, step = prior.shift.device, DDIM()
-    z = randn((count, prior.channels, side, side), generators(seed, count, device), device)
+    device, step = prior.shift.device, DDIM(eta)
+    rng = generators(seed, count, device)
+    z = randn((count, prior.channels, side, side), rng, device)
     for t, s in pairwise([*prior.schedule.timesteps(steps), -1]):
-        z = step(prior.schedule, z, prior.denoise(z, t), t, s, torch.zeros_like(z))
+        noise = randn(tuple(z.shape), rng, device) if eta else torch.zeros_like(z)
+        z = step(prior.schedule, z, prior.denoise(z, t), t, s, noise)
     return prior.decode(z)
 
 
