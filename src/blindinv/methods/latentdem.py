@@ -22,7 +22,7 @@ from blindinv.operators.convolution import mean_image, wiener
 from blindinv.operators.fourier import Spectrum
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
-from blindinv.protocols import generators
+from blindinv.protocols import MStep, generators
 from blindinv.solve import Diffused, Progress, solve
 from blindinv.step import Renoise
 from blindinv.unknown import Estimated, Known
@@ -111,6 +111,23 @@ def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, s
     return best
 
 
+@dataclass(frozen=True)
+class Spare:
+    """An M-step that leaves some samples' kernels alone.
+
+    Args:
+        m_step: for the others.
+        mask: (B, 1, 1, 1), true where the kernel stays.
+    """
+
+    m_step: MStep
+    mask: Tensor
+
+    def __call__(self, y: Tensor, x: Tensor, phi: Tensor, t: int, sigma: Tensor) -> Tensor:
+        """See `MStep`."""
+        return torch.where(self.mask, phi, self.m_step(y, x, phi, t, sigma))
+
+
 def _constant(spectrum: Spectrum) -> Spectrum:
     return Spectrum([0], spectrum.power.mean().expand(1, spectrum.power.shape[1]))
 
@@ -141,7 +158,9 @@ def latentdem(
     x = start_image(problem, prior, k)
     em = settings.em if blind else ()
     done, total = 0, sum(em) + settings.steps
-    m_step = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
+    sharp = k.amax((-3, -2, -1), keepdim=True) > (0.99 if settings.starts else 2.0)  # the delta won: nothing to find
+    hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
+    m_step = Spare(hqs, sharp)
     move = Proximal(problem.A, spectrum, prior.encode)
     for iterations in em:
         k = centre_exactly(k)
@@ -153,12 +172,13 @@ def latentdem(
             k, x = p.phi, p.x
         done += iterations
     if blind:
-        problem = replace(problem, sigma=(problem.sigma.square() + settings.kernel_error**2).sqrt())
+        extra = torch.where(sharp, 0.0, settings.kernel_error)
+        problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
     for p in solve(problem.y, chain, Known(k), move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
         p = replace(p, step=done + p.step, total=total)
         if p.step == total and settings.sparse:
             assert p.x is not None
-            sharp = sparse_deconvolution_canvas(problem.with_kernel(k))
-            p = replace(p, x=(1 - settings.sparse) * p.x + settings.sparse * sharp)
+            classical = sparse_deconvolution_canvas(problem.with_kernel(k))
+            p = replace(p, x=(1 - settings.sparse) * p.x + settings.sparse * classical)
         yield p
