@@ -29,8 +29,11 @@ from blindinv.unknown import Estimated, Known
 
 STARTS = (
     CoarseToFine(prune=0.1),
-    CoarseToFine(quantiles=(0.8, 0.7)),
-    CoarseToFine(l0=(2e-2, 1e-3)),
+    CoarseToFine(prune=0.1, vertical=True),
+    CoarseToFine(prune=0.1, coarsest=11),
+    CoarseToFine(prune=0.1, l0=(1e-2, 1e-3)),
+    CoarseToFine(prune=0.1, quantiles=(0.5, 0.4)),
+    CoarseToFine(prune=0.1, quantiles=(0.9, 0.8), vertical=True),
     CoarseToFine(prune=0.1, fraction=0.03),
     CoarseToFine(prune=0.05, fraction=0.02, tikhonov=2.0, l0=(4e-2, 1e-4), prune_late=0.02),
     CoarseToFine(prune=0.05, fraction=0.03, tikhonov=2.0, l0=(4e-3, 1e-4), quantiles=(0.93, 0.6), denoise_from=2.0),

@@ -32,6 +32,7 @@ class CoarseToFine:
         denoise_from: the kernel denoiser works at scales from here up (1 is full size; above 1: never) ...
         denoise_sigma: ... at this noise level.
         coarsest: kernel size at the coarsest scale, pixels.
+        vertical: the first kernel is two pixels one above the other instead of side by side.
     """
 
     iterations: int = 8
@@ -44,6 +45,7 @@ class CoarseToFine:
     denoise_from: float = 0.3
     denoise_sigma: float = 1e-3
     coarsest: int = 7
+    vertical: bool = False
 
     def scales(self, size: int) -> list[float]:
         """Scales of the pyramid, coarsest first."""
@@ -128,6 +130,7 @@ def coarse_to_fine(
         if k is None:
             k = torch.zeros(len(y), 1, n, n, device=y.device, dtype=y.dtype)
             k[..., n // 2, n // 2 - 1 : n // 2 + 1] = 0.5
+            k = k.mT if settings.vertical else k
         else:
             k = normalize(F.interpolate(k, (n, n), mode="bicubic", antialias=True, align_corners=False))
         Y = fft(level)
