@@ -1,16 +1,15 @@
 """The rows of the tables: functions of a batch and a context -> images (B, 3, H, W) and kernels (B, 1, n, n)."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from blindinv.baselines.sparse import sparse_deconvolution
 from blindinv.benchmark.cases import Batch
+from blindinv.hashing import tensor_hash
 from blindinv.kernels.measure import delta
 from blindinv.operators.convolution import mean_image, wiener
 from blindinv.solve import Progress
@@ -84,14 +83,6 @@ def rows() -> dict[str, Row]:
         table[name] = Row(partial(_deblur, method=method), True, settings)
         table[f"{name}-true"] = Row(partial(_deblur, method=method, true_kernel=True), True, settings)
     return table
-
-
-def tensor_hash(model: nn.Module) -> str:
-    """SHA-256 of the names and bytes of a network's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def describe(method: object) -> dict[str, Any]:

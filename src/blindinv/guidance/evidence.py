@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from blindinv.operators.fourier import fft, otf
+from blindinv.operators.fourier import fft, half_plane_weights, otf
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
 from blindinv.protocols import randn
@@ -35,10 +35,7 @@ def log_evidence(problem: Deblurring, prior: LatentPrior, k: Tensor, x: Tensor, 
     x0 = prior.decode(prior.denoise(abar**0.5 * z + (1 - abar) ** 0.5 * noise, t))
     c = otf(k, size).abs().square() * prior.spectrum(t, size, x.device) + problem.sigma.square()
     r = fft(problem.A.residual(problem.y, x0, k, c)).abs().square().mean(1, keepdim=True)
-    half = torch.full((size[1] // 2 + 1,), 2.0, device=x.device)
-    half[0] = 1.0
-    if size[1] % 2 == 0:
-        half[-1] = 1.0
+    half = half_plane_weights(size[1], x.device)
     seen = problem.y.shape[-2] * problem.y.shape[-1]
     fit = (r / c * half).sum((-3, -2, -1)) / seen
     volume = (c.log() * half).sum((-3, -2, -1)) / (size[0] * size[1])

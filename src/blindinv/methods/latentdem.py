@@ -158,8 +158,8 @@ def latentdem(
     problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
     spectrum = _constant(spectrum) if settings.constant_error else spectrum
     k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
-    x = start_image(problem, prior, k)
     em = settings.em if blind else ()
+    x = None if em else start_image(problem, prior, k)  # each EM round makes its own
     done, total = 0, sum(em) + settings.steps
     sharp = k.amax((-3, -2, -1), keepdim=True) > (0.99 if settings.starts else 2.0)  # the delta won: nothing to find
     hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)

@@ -75,6 +75,15 @@ def good_size(n: int, multiple: int = 16) -> int:
         n += multiple
 
 
+def half_plane_weights(width: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    """(W // 2 + 1,): how often each column of a real FFT's half plane stands in the whole plane, 2 but for 0 and Nyquist."""
+    weight = torch.full((width // 2 + 1,), 2.0, device=device, dtype=dtype)
+    weight[0] = 1.0
+    if width % 2 == 0:
+        weight[-1] = 1.0
+    return weight
+
+
 class Spectrum:
     """A radial power spectrum for each of a few noise levels t, at any image size and any t between them.
 
@@ -91,11 +100,7 @@ class Spectrum:
     def rings(power: Tensor, size: tuple[int, int], bins: int = 64) -> Tensor:
         """Mean of a half-plane power (H, W // 2 + 1) in each ring, (bins,); empty rings take their neighbour's value."""
         index = (radius(size, power.device) / math.sqrt(0.5) * bins).long().clamp(max=bins - 1).flatten()
-        weight = torch.full((size[1] // 2 + 1,), 2.0, device=power.device, dtype=power.dtype)
-        weight[0] = 1.0
-        if size[1] % 2 == 0:
-            weight[-1] = 1.0
-        weight = weight.expand(size[0], -1).flatten()
+        weight = half_plane_weights(size[1], power.device, power.dtype).expand(size[0], -1).flatten()
         total = torch.zeros_like(power[0, 0]).repeat(bins).scatter_add_(0, index, power.flatten() * weight)
         count = torch.zeros_like(total).scatter_add_(0, index, weight)
         out = total / count.clamp(min=1)

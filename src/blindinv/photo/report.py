@@ -1,6 +1,5 @@
 """What was done to a photo, in figures: report.json."""
 
-import hashlib
 import json
 import platform
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from blindinv.hashing import tensor_hash
 from blindinv.kernels.measure import kernel_mse, mnc
 from blindinv.metrics import best_shift, psnr, ssim
 from blindinv.photo.job import Job
@@ -50,7 +50,10 @@ def report(job: Job, settings: Settings, models: Models, result: Result, seconds
         "sigma": float(result.sigma.flatten()[0]),
         "sigma_estimated": settings.sigma is None,
         "boundary": "circular" if job.problem.circular else "free",
-        "weights_sha256": {"prior": tensors_hash(models.prior), "kernel_denoiser": tensors_hash(models.denoiser)},
+        "weights_sha256": {
+            name: tensor_hash(net) if isinstance(net, nn.Module) else None
+            for name, net in (("prior", models.prior), ("kernel_denoiser", models.denoiser))
+        },
         "shipped_files_sha256": weights_hash(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(settings.device),
@@ -89,17 +92,6 @@ def _quality(x: Tensor, truth: Tensor, circular: bool) -> dict[str, Any]:
         "ssim": float(ssim(aligned[inside], truth[inside])),
         "shift": shift[0].tolist(),
     }
-
-
-def tensors_hash(model: object) -> str | None:
-    """SHA-256 of the names and bytes of a network's weights, in the order of the names; None for what is no network."""
-    if not isinstance(model, nn.Module):
-        return None
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def device_name(device: str) -> str:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindinv.operators.fourier import half_plane_weights
+
 GRID = 64
 
 
@@ -85,11 +87,8 @@ class StationaryGaussian(nn.Module):
         q = torch.einsum("hwcj,bchw->bhwj", vectors.conj(), torch.fft.rfft2(z_t, norm="ortho"))
         q = q * (a.sqrt() * values / (a * values + 1 - a))
         mean = torch.fft.irfft2(torch.einsum("hwcj,bhwj->bchw", vectors, q), (h, w), norm="ortho")
-        twice = torch.full((w // 2 + 1,), 2.0, device=z_t.device)  # the half spectrum stands for both halves
-        twice[0] = 1.0
-        if w % 2 == 0:
-            twice[-1] = 1.0
-        left = ((1 - a) * values / (a * values + 1 - a)) * twice[:, None] / (h * w)
+        weight = half_plane_weights(w, z_t.device)
+        left = ((1 - a) * values / (a * values + 1 - a)) * weight[:, None] / (h * w)
         error = torch.einsum("hwcj,bhwj->bc", vectors.abs().square(), left).sqrt()
         return mean, error[..., None, None]
 

@@ -1,6 +1,5 @@
 """From checkpoints to weights that ship: assemble, measure the spectra, write."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from blindinv.hashing import tensor_hash
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.latent import LEVELS, LatentPrior, measure_spectrum
 from blindinv.priors.wiener import GRID
@@ -50,14 +50,6 @@ def load_autoencoder(checkpoint: Path) -> PatchAutoencoder:
 
 def _blocks(weights: dict[str, Tensor], name: str) -> int:
     return len({m[1] for k in weights if (m := re.match(rf"{name}\.(\d+)\.", k))})
-
-
-def digest(model: PatchAutoencoder) -> str:
-    """SHA-256 of the weights of a model."""
-    total = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        total.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -123,11 +115,11 @@ class PriorData:
         path, encoder = self.cache.with_name("statistics.safetensors"), self.encoder()
         if not path.exists():
             latents = Latents(self.cache)
-            tensors, meta = {"shift": latents.shift, "scale": latents.scale}, {"autoencoder": digest(encoder)}
+            tensors, meta = {"shift": latents.shift, "scale": latents.scale}, {"autoencoder": tensor_hash(encoder)}
             write_atomically(path, lambda p: save_file(tensors, p, metadata=meta))
         with safe_open(path, "pt") as f:
             shift, scale, owner = f.get_tensor("shift"), f.get_tensor("scale"), (f.metadata() or {}).get("autoencoder")
-        if owner != digest(encoder) or len(shift) != encoder.config["latent_channels"]:
+        if owner != tensor_hash(encoder) or len(shift) != encoder.config["latent_channels"]:
             raise ValueError(f"{self.cache} holds latents of another autoencoder; choose another --out, or delete that file")
         return shift, scale
 
@@ -173,7 +165,6 @@ __all__ = [
     "PriorData",
     "averaged",
     "cached_photos",
-    "digest",
     "export_prior",
     "image_spectrum",
     "load_autoencoder",
