@@ -5,13 +5,17 @@ z_t diffusion state at timestep t, z0 = E[z_0 | z_t], x0 = decode(z0), abar_t, s
 Images are (B, C, H, W) in [0, 1]; sigma is (B, 1, 1, 1) on that scale.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from blindinv.schedule import Schedule
+
+Phi = Tensor | Mapping[str, Tensor]
+"""The unknown of a forward model: one tensor, or several parts by name ("kernel", "tilt")."""
 
 
 class Prior(Protocol):
@@ -36,16 +40,39 @@ class Prior(Protocol):
         ...
 
 
-class Operator(Protocol):
+class Forward(Protocol):
+    """What a loss needs of a forward model: y is about frame(A(x, phi)), differentiable in x and phi."""
+
+    def __call__(self, x: Tensor, phi: Any, /) -> Tensor:
+        """A(x, phi), where phi is a tensor or, for operators of several parts, tensors by name."""
+        ...
+
+    def frame(self, x: Tensor, frame: tuple[int, int], /) -> Tensor:
+        """The part of A(x, phi) that the observation, of size `frame`, shows."""
+        ...
+
+
+class Operator(Forward, Protocol):
     """y = A(x, phi). Pure: phi is an argument, never state."""
 
-    def __call__(self, x: Tensor, phi: Tensor, /) -> Tensor:
-        """A(x, phi)."""
-        ...
-
-    def adjoint(self, y: Tensor, phi: Tensor, /) -> Tensor:
+    def adjoint(self, y: Tensor, phi: Any, /) -> Tensor:
         """A^T y, the adjoint of A(., phi)."""
         ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """The state of a diffused part of phi.
+
+    Attributes:
+        t: its timestep, of its own prior's schedule.
+        z: z_t (requires grad where a guidance asked for it).
+        z0: E[z_0 | z_t]; the value in `Estimate.phi` is decode(z0).
+    """
+
+    t: int
+    z: Tensor
+    z0: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,7 +87,8 @@ class Estimate:
         x0: decode(z0).
         y: the observation.
         phi: the current unknown of the forward model.
-        sigma: (B, 1, 1, 1) noise level of y.
+        sigma: noise level of y, (B, 1, 1, 1), or (B, C, H, W) where it differs from pixel to pixel.
+        parts: the states of those parts of phi that have a reverse diffusion of their own ("phi" if there is one without a name).
     """
 
     t: int
@@ -69,8 +97,9 @@ class Estimate:
     z0: Tensor
     x0: Tensor
     y: Tensor
-    phi: Tensor
+    phi: Any
     sigma: Tensor
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
 
 class Loss(Protocol):
@@ -89,11 +118,13 @@ class Guided:
         z0: the posterior mean to step with.
         shift: subtracted from the state after the step (None: nothing).
         x: the image estimate that belongs to it.
+        shifts: subtracted from the states of diffused parts of phi, by name.
     """
 
     z0: Tensor
     shift: Tensor | None
     x: Tensor
+    shifts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Guidance(Protocol):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blindinv.operators.convolution import Convolution
 from blindinv.operators.fourier import Spectrum, fft, ifft, otf
-from blindinv.protocols import Estimate, Loss
+from blindinv.protocols import Estimate, Forward, Loss
 
 
 def _norm2(r: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class Measurement:
         scale: images are compared after multiplication by this (2 for the published [-1, 1] scale).
     """
 
-    A: Convolution
+    A: Forward
     root: bool = True
     scale: float = 2.0
 

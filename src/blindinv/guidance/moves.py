@@ -1,7 +1,7 @@
 """From a loss to a move of the sampler. The only place that differentiates."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,9 +11,11 @@ from blindinv.operators.fourier import Spectrum
 from blindinv.protocols import Estimate, Guided, Loss
 
 
-def _gradient(loss: Loss, e: Estimate) -> Tensor:
-    """d loss / d z_t, one backward pass for all samples and terms."""
-    return torch.autograd.grad(loss(e).sum(), e.z)[0]
+def _gradients(loss: Loss, e: Estimate) -> tuple[Tensor, dict[str, Tensor]]:
+    """d loss / d z_t of the image and of each diffused part of phi: one backward pass for all samples, terms and chains."""
+    gradients = torch.autograd.grad(loss(e).sum(), [e.z, *(part.z for part in e.parts.values())], allow_unused=True)
+    image, *parts = (g if g is not None else torch.zeros(()) for g in gradients)
+    return image, dict(zip(e.parts, parts, strict=True))
 
 
 def constant(t: int) -> float:
@@ -23,20 +25,26 @@ def constant(t: int) -> float:
 
 @dataclass(frozen=True)
 class Descend:
-    """After the reverse step: z_s <- z_s - scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1).
+    """After the reverse step: z_s <- z_s - scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1; BlindDPS, algorithm 1).
+
+    Diffused parts of phi move along their own gradients of the same loss.
 
     Args:
         loss: of the posterior mean.
         scale: step size at t; 1 / zeta_t of LatentDEM's eq. 9 for annealing consistency.
+        parts: step sizes of diffused parts at their own t, by name; a part that is not named takes `scale` at the image's t.
     """
 
     loss: Loss
     scale: Callable[[int], float] = constant
+    parts: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
     needs_grad: bool = True
 
     def __call__(self, e: Estimate) -> Guided:
-        """Keeps z0, asks for a shift."""
-        return Guided(e.z0, self.scale(e.t) * _gradient(self.loss, e), e.x0)
+        """Keeps z0, asks for shifts."""
+        image, parts = _gradients(self.loss, e)
+        rate = {k: self.parts[k](e.parts[k].t) if k in self.parts else self.scale(e.t) for k in parts}
+        return Guided(e.z0, self.scale(e.t) * image, e.x0, {k: rate[k] * g for k, g in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Score:
     def __call__(self, e: Estimate) -> Guided:
         """Moves z0."""
         factor = self.scale(e.t) * (1 - e.abar) / e.abar**0.5
-        z0 = e.z0.detach() - factor * _gradient(self.loss, e)
+        z0 = e.z0.detach() - factor * _gradients(self.loss, e)[0]
         x = e.x0.detach()
         return Guided(z0, None, x if self.finish is None else self.finish.data_step(e, x))
 

@@ -39,6 +39,10 @@ class DeepinvOperator:
         """A(x, phi)."""
         return _copy(self.physics, phi).A(x, **{self.name: phi})
 
+    def frame(self, x: Tensor, frame: tuple[int, int]) -> Tensor:
+        """What the observation shows of A(x, phi): all of it."""
+        return x
+
     def adjoint(self, y: Tensor, phi: Tensor) -> Tensor:
         """A^T y."""
         return _copy(self.physics, phi).A_adjoint(y, **{self.name: phi})
