@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import blindinv.photo.run as run_module
 from blindinv.cli import app
 from blindinv.kernels.measure import delta
+from blindinv.methods.method import Models
 from blindinv.photo.read import read_photo
 from blindinv.problem import Deblurring, Result
 from blindinv.protocols import randn
@@ -26,7 +27,24 @@ FILES = {"image.png", "kernel.npy", "kernel.png", "comparison.png", "report.json
 runner = CliRunner()
 
 
-def fake_deblur(y, *, method, prior, denoiser, kernel_size, sigma, circular, kernel, steps, skip, samples, seed, record):
+def fake_deblur(
+    y,
+    *,
+    method,
+    prior,
+    denoiser,
+    kernel_prior,
+    restorer,
+    kernel_size,
+    sigma,
+    circular,
+    kernel,
+    steps,
+    skip,
+    samples,
+    seed,
+    record,
+):
     """Adds noise of the seed; as quick as can be, and with the interface of the real one."""
     problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, samples)
     k = delta(problem.kernel_size, len(problem.y)) if kernel is None else problem.kernel
@@ -36,20 +54,18 @@ def fake_deblur(y, *, method, prior, denoiser, kernel_size, sigma, circular, ker
     return Result(x, k, problem.sigma, [])
 
 
-def fake_prior(name, device):
-    if name == "sd":
+def fake_models(method, *, prior, kernel_prior, restorer, device):
+    if prior == "sd":
         raise ImportError("Stable Diffusion needs transformers: pip install 'blindinv[sd]'")
-    if name != "photos":
-        raise ValueError(f"unknown prior '{name}': give 'photos', a folder or a hub id")
-    return nn.BatchNorm2d(3)
+    if prior not in (None, "photos"):
+        raise ValueError(f"unknown prior '{prior}': give 'photos', a folder or a hub id")
+    return Models(nn.BatchNorm2d(3), nn.Identity())
 
 
 @pytest.fixture
 def fakes(monkeypatch):
     monkeypatch.setattr(run_module, "deblur", fake_deblur)
-    monkeypatch.setattr(run_module, "METHODS", {"latentdem": None, "psld": None})
-    monkeypatch.setattr(run_module, "load_prior", fake_prior)
-    monkeypatch.setattr(run_module, "load_kernel_denoiser", nn.Identity)
+    monkeypatch.setattr(run_module, "load_models", fake_models)
 
 
 @pytest.fixture
@@ -173,7 +189,7 @@ BAD = {
     "nan": (["nan.tif"], "NaN"),
     "missing": (["none.png"], "no such file"),
     "second-is-bad": (["face.png", "cut.png"], "cut.png"),
-    "method": (["face.png", "--method", "magic"], "magic", "latentdem, psld"),
+    "method": (["face.png", "--method", "magic"], "magic", "latentdem, "),
     "prior": (["face.png", "--prior", "magic"], "unknown prior 'magic'"),
     "extra": (["face.png", "--prior", "sd"], "blindinv[sd]"),
     "kernel-shape": (["face.png", "--kernel", "flat.npy"], "a kernel is square"),
@@ -276,3 +292,11 @@ def test_the_real_thing_twice(photo, tmp_path):
     assert kernel.shape == (15, 15) and kernel.min() >= 0 and kernel.sum() == pytest.approx(1, abs=1e-4)
     refused(deblur(photo, "-o", tmp_path / "c", "--prior", "magic", "--kernel-size", 15), tmp_path / "c", "unknown prior 'magic'")
     refused(deblur(photo, "-o", tmp_path / "c", "--method", "magic", "--kernel-size", 15), tmp_path / "c", "latentdem")
+
+
+def test_the_methods_are_listed_with_what_they_need():
+    plain = runner.invoke(app, ["methods"])
+    assert plain.exit_code == 0 and plain.output.index("latentdem ") < plain.output.index("psld ")
+    listed = [json.loads(line) for line in runner.invoke(app, ["methods", "--json"]).stdout.splitlines()]
+    assert listed[0]["name"] == "latentdem" and listed[0]["needs"] == ["prior", "denoiser"] and listed[0]["prior"] == "photos"
+    assert all(m["summary"] and m["when"] and m["cost"] and m["paper"] for m in listed)

@@ -43,8 +43,12 @@ def deblur(
         list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="JPEG, PNG, WebP, TIFF or BMP.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder; each photo gets a folder of its own in it.")],
-    method: Annotated[str, typer.Option(help="How: latentdem, latentdem-paper, vanilla-em, psld, ...")] = "latentdem",
-    prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images.")] = "photos",
+    method: Annotated[str, typer.Option(help="How; `blindinv methods` lists them.")] = "latentdem",
+    prior: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images. Default: the method's own.")
+    ] = None,
+    kernel_prior: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Diffusion model of blur kernels.")] = None,
+    restorer: Annotated[str | None, typer.Option(metavar="PATH", help="Network of the method restorer.")] = None,
     kernel_size: Annotated[int, typer.Option(metavar="N", help="Width of the blur kernel to find, 9 to 129.")] = 64,
     sigma: Annotated[str, typer.Option(metavar="auto|S", help="Noise level on [0, 1].")] = "auto",
     boundary: Annotated[str, typer.Option(metavar="auto|free|circular", help="What lies outside the frame.")] = "auto",
@@ -73,6 +77,8 @@ def deblur(
         settings = Settings(
             method=method,
             prior=prior,
+            kernel_prior=kernel_prior,
+            restorer=restorer,
             kernel_size=kernel_size,
             sigma=parse_sigma(sigma),
             circular=parse_boundary(boundary),
@@ -99,14 +105,14 @@ def _deblur_all(photos: list[Path], out: Path, settings: "Settings", json: bool)
     """Check everything before the first photo is worked on; photos are read again then, so that one is held at a time."""
     from blindinv.photo.job import prepare
     from blindinv.photo.progress import progress_bar
-    from blindinv.photo.run import deblur_photo, load_models
+    from blindinv.photo.run import deblur_photo, models_for
 
     for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
         logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
     folders = _folders(photos, out, settings)
     for photo in photos:
         prepare(photo, settings)
-    models = load_models(settings)
+    models = models_for(settings)
     for photo, folder in zip(photos, folders, strict=True):
         job = prepare(photo, settings)
         with progress_bar(photo.name, job.problem) as record:
@@ -140,6 +146,31 @@ def _line(facts: dict, folder: Path, json: bool) -> str:
     if "kernel" in facts["figures"]:
         parts.append(f"kernel MNC {facts['figures']['kernel']['mnc']:.3f}")
     return f"{folder / 'image.png'}: {'; '.join(parts)}"
+
+
+@app.command("methods")
+def list_methods(
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each method.")] = False,
+) -> None:
+    """List the methods of `blindinv deblur`: what they are, what they need and cost, when to choose each."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from rich.console import Console
+
+    from blindinv.methods import methods
+
+    console = Console()
+    for name, method in methods().items():
+        own = method.own_prior if "prior" in method.needs else None
+        about = asdict(method.about) | {"needs": list(method.needs), "prior": own}
+        if json:
+            typer.echo(dumps({"name": name} | about))
+            continue
+        console.print(f"[bold]{name}[/bold]  {about['summary']}", highlight=False)
+        about["networks"] = ", ".join(n.replace("_", " ") for n in method.needs) or "none"
+        for label, key in (("paper", "paper"), ("networks", "networks"), ("evaluations", "cost"), ("choose it for", "when")):
+            console.print(f"    {label}: {about[key]}", highlight=False)
 
 
 app.add_typer(bench, name="bench", help="Reproduce the tables.")

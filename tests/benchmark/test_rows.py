@@ -1,6 +1,6 @@
 """Every method makes two rows; the references need no method."""
 
-from functools import partial
+from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -10,10 +10,21 @@ import torch
 from blindinv.benchmark.cases import Batch
 from blindinv.benchmark.rows import Context, rows, tensor_hash, wiener_true
 from blindinv.kernels.motion import motion_kernels
+from blindinv.methods.method import About
 from blindinv.metrics import psnr
 from blindinv.operators.convolution import CircularConvolution
 from blindinv.operators.fourier import Spectrum, fft
 from blindinv.problem import Result
+
+ABOUT = About("mine")
+
+
+@dataclass(frozen=True)
+class Mine:
+    weight: int = 3
+    about: About = ABOUT
+    needs: tuple[str, ...] = ("denoiser",)
+    own_prior: str = "photos"
 
 
 def batch(kernel_size: int = 13) -> Batch:
@@ -32,13 +43,13 @@ def test_a_method_is_two_rows(monkeypatch: pytest.MonkeyPatch):
         seen.append((rest["method"], kernel is not None, kernel_size, rest["steps"], rest["seed"]))
         return Result(y, torch.zeros(2, 1, kernel_size, kernel_size), torch.ones(2, 1, 1, 1), [])
 
-    module, mine = import_module("blindinv.deblur"), partial(print, weight=3)
-    monkeypatch.setattr(module, "METHODS", {"mine": mine})
-    monkeypatch.setattr(module, "deblur", deblur)
+    mine = Mine()
+    monkeypatch.setattr(import_module("blindinv.methods"), "methods", lambda: {"mine": mine})
+    monkeypatch.setattr(import_module("blindinv.deblur"), "deblur", deblur)
     table, context = rows(), Context(seed=5, steps=7)
-    context.prior, context.denoiser = None, None
     assert list(table)[:5] == ["blurred", "wiener-true", "sparse-true", "mine", "mine-true"]
-    assert table["mine"].settings == {"weight": "3"} and table["mine"].models and not table["blurred"].models
+    assert table["mine"].settings == {"weight": "3"} and table["mine"].needs == ("denoiser",) and not table["blurred"].needs
+    assert list(context.weights(("denoiser",))) == ["denoiser"]
     for name in ("mine", "mine-true"):
         table[name].run(batch(), context)
     assert seen == [(mine, False, 13, 7, 5), (mine, True, 15, 7, 5)]
@@ -49,10 +60,10 @@ def test_wiener_with_the_true_kernel_uses_the_priors_spectrum():
     spectrum = Spectrum(
         [0], Spectrum.rings(fft(b.truth - b.truth.mean((-2, -1), keepdim=True)).abs().square().mean((0, 1)), (32, 32))[None]
     )
-    context.prior = SimpleNamespace(image_spectrum=spectrum)
+    context.prior = lambda: SimpleNamespace(image_spectrum=spectrum)
     x, k = wiener_true(b, context)
     assert (psnr(x, b.truth) > psnr(b.y, b.truth) + 3).all() and torch.equal(k, b.kernel)
-    context.prior = SimpleNamespace(image_spectrum=None)
+    context.prior = lambda: SimpleNamespace(image_spectrum=None)
     with pytest.raises(ValueError, match="no image spectrum"):
         wiener_true(b, context)
 

@@ -8,10 +8,11 @@ from skimage import data
 from torch import Tensor
 
 from blindinv import deblur, load_kernel_denoiser, load_prior
-from blindinv.deblur import METHODS, Default
 from blindinv.guidance.evidence import log_evidence
 from blindinv.kernels.measure import centre_exactly, centre_of_mass, delta, mnc
 from blindinv.kernels.motion import motion_kernels
+from blindinv.methods import methods
+from blindinv.methods.default import Default
 from blindinv.methods.latentdem import Settings, start_image
 from blindinv.metrics import best_shift, psnr
 from blindinv.mstep.coarse_to_fine import CoarseToFine
@@ -149,4 +150,4 @@ def test_what_cannot_be_done_says_so(arguments, message, prior, denoiser):
 
 
 def test_every_method_says_what_it_is():
-    assert all(len(m.about) > 20 for m in METHODS.values())
+    assert all(len(m.about.summary) > 20 for m in methods().values())

@@ -25,7 +25,7 @@ Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the fi
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")]
-Prior = Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images.")]
+Prior = Annotated[str | None, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images; else the method's own.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
 Pictures = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a few results there and make a contact sheet.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Run also what is stored.")]
@@ -45,7 +45,7 @@ def photos_64(
     batch: Batch = 4,
     sigma: Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")] = 0.02,
     steps: Steps = None,
-    prior: Prior = "photos",
+    prior: Prior = None,
     device: Device = "auto",
     pictures: Pictures = None,
     redo: Redo = False,
@@ -78,7 +78,7 @@ def levin(
     seed: Seed = 0,
     batch: Batch = 4,
     steps: Steps = None,
-    prior: Prior = "photos",
+    prior: Prior = None,
     device: Device = "auto",
     pictures: Pictures = None,
     redo: Redo = False,
@@ -101,7 +101,7 @@ def prior_report(
     images: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name are taken.", show_default=False)
     ],
-    prior: Prior = "photos",
+    prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Latent diffusion model of images.")] = "photos",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photos that are denoised; the round trip takes all.")] = 16,
     out: Annotated[Path, typer.Option(metavar="DIR", help="prior.md, prior.json and samples.png go there.")] = Path(
         "runs/prior-report"
@@ -140,7 +140,7 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _context(prior: str, device: str, seed: int, steps: int | None) -> "Context":
+def _context(prior: str | None, device: str, seed: int, steps: int | None) -> "Context":
     from blindinv.benchmark.rows import Context
     from blindinv.photo.settings import parse_device
 

@@ -115,7 +115,7 @@ def report(context: Context, photos: Sequence[Photo], limit: int | None, tick: T
     Raises:
         ValueError: the prior is no latent prior.
     """
-    prior = context.prior
+    prior = context.prior()
     if not isinstance(prior, LatentPrior):
         raise ValueError(f"the prior '{context.prior_name}' has no latents; this report is about latent priors")
     photos = [Photo(p.name, p.x.to(context.device), p.seed) for p in photos]
@@ -168,11 +168,13 @@ def image_denoising(context: Context, photos: Sequence[Photo], tick: Tick = prin
 
 def sampler(context: Context, y: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """The Wiener estimate of an image (1, 3, H, W) with noise, and the sample that starts there."""
-    prior, settings = with_spectra(context.prior), Settings(sparse=0, floor=0)
+    from blindinv.zoo import load_kernel_denoiser
+
+    prior, settings = with_spectra(context.prior()), Settings(sparse=0, floor=0)
     problem = Deblurring.of(y, sigma, circular=True, kernel=delta(9), seed=context.seed)
     assert problem.kernel is not None
     start = start_image(problem, prior, problem.kernel)
-    return start, run(problem, latentdem(problem, prior, context.denoiser, settings)).image
+    return start, run(problem, latentdem(problem, prior, load_kernel_denoiser().to(context.device), settings)).image
 
 
 @torch.no_grad()
@@ -213,7 +215,7 @@ def _classical(denoise: Denoiser, y: Tensor, sigma: float) -> Tensor:
 
 def samples_picture(context: Context) -> Image.Image:
     """Eight unconditional samples of 256 x 256 by DDIM with 100 steps and eta = 1."""
-    prior = context.prior
+    prior = context.prior()
     x = draw_samples(prior, SAMPLES, SIZE // prior.factor, SAMPLE_STEPS, context.seed, eta=1.0)
     half = SAMPLES // 2
     return sheet([("unconditional samples, 100 DDIM steps, eta 1", x[:half]), ("", x[half:])])
@@ -229,7 +231,7 @@ def write(out: Path, context: Context, photos: Sequence[Photo], sections: Sequen
         "seed": context.seed,
         "device": context.device,
         "photos": [p.name for p in photos],
-        "sha256": context.weights,
+        "sha256": context.weights(("prior",)),
         "versions": versions(),
         "psnr": {s.name: s.scores for s in sections},
     }

@@ -50,13 +50,15 @@ class Plan:
     def config(self, row: Row) -> dict[str, Any]:
         """The resolved settings of a row."""
         config = self.task.config | {"batch": self.batch, "device": self.context.device}
-        if row.models:
-            config |= {"prior": self.context.prior_name, "steps": self.context.steps, "settings": row.settings}
+        if "prior" in row.needs:
+            config["prior"] = self.context.prior_name or row.own_prior
+        if row.settings:
+            config |= {"steps": self.context.steps, "settings": row.settings}
         return config
 
     def hashes(self, row: Row, case: Case) -> dict[str, str]:
         """Of the image file and of the weights that a row uses, which are loaded for it."""
-        return {"image": sha256(case.file)} | (self.context.weights if row.models else {})
+        return {"image": sha256(case.file)} | self.context.weights(row.needs, row.own_prior)
 
 
 def run(plan: Plan, keep: Keep | None = None, wanted: Callable[[str, Case], bool] | None = None) -> Iterator[Record]:

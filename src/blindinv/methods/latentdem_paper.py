@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blindinv.guidance.losses import Combined, Glue, Measurement
 from blindinv.guidance.moves import Descend
 from blindinv.kernels.measure import delta
+from blindinv.methods.method import About, Method, Models, Options
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.problem import Deblurring
 from blindinv.protocols import Prior, Step, Unknown
@@ -105,3 +106,39 @@ def latentdem_paper(
         phi = Known(problem.kernel)
     x = Diffused(prior, prior.schedule.timesteps(steps), step)
     return solve(problem.y, x, phi, Descend(loss, anneal), problem.sigma, canvas=problem.canvas, active=skip, rng=problem.rng)
+
+
+PAPER = About(
+    "LatentDEM as published: delta start, eqs. 8, 9, 11, 16, skip-gradient",
+    "Bai et al., Blind Inversion using Latent Diffusion Priors, algorithm 1",
+    "1000, 563 of them with gradients",
+    "to compare with the paper, or with a large prior such as Stable Diffusion",
+)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """LatentDEM as published, PSLD when the kernel is known."""
+
+    steps: int = 1000
+    skip: Skip = field(default_factory=Skip)
+    known: bool = False
+    about: About = PAPER
+    needs: tuple[str, ...] = ("prior", "denoiser")
+    own_prior: str = "photos"
+
+    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
+        """See `latentdem_paper`."""
+        if self.known and problem.kernel is None:
+            raise ValueError("psld is not blind: give it the kernel")
+        skip = self.skip if options.skip is None else Skip(*options.skip)
+        return latentdem_paper(problem, models.prior, models.denoiser, options.steps or self.steps, skip)
+
+
+PSLD = About(
+    "PSLD: latent posterior sampling with gluing, kernel known",
+    "Rout et al., Solving linear inverse problems provably via posterior sampling with latent diffusion models, 2023",
+    "1000, all with gradients",
+    "the kernel is known and the prior is a large latent one",
+)
+METHODS: dict[str, Method] = {"latentdem-paper": Paper(), "psld": Paper(skip=Skip(1, 0), known=True, about=PSLD)}

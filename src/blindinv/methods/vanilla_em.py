@@ -1,13 +1,14 @@
 """Vanilla EM: the classical alternation that LatentDEM is compared with (its appendix D, table 3)."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from blindinv.kernels.measure import delta, recentre, roll_each
 from blindinv.methods.latentdem_paper import Anneal, Annealing, latentdem_paper, linear
+from blindinv.methods.method import About, Method, Models, Options, no_skip
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.problem import Deblurring
 from blindinv.protocols import MStep, Prior, Step
@@ -80,3 +81,29 @@ def vanilla_em(
                 k, shift = recentre(converge(m_step, problem.y, p.x, k, problem.sigma, repeats))
                 p = replace(p, phi=k, x=roll_each(p.x, -shift))
             yield p
+
+
+VANILLA = About(
+    "EM with whole reverse diffusions as E-steps",
+    "Bai et al., Blind Inversion using Latent Diffusion Priors, appendix D and table 3",
+    "18000, all with gradients",
+    "to see what alternating inside one diffusion saves",
+)
+
+
+@dataclass(frozen=True)
+class Vanilla:
+    """Full E-steps and full M-steps, alternated (the paper's table 3)."""
+
+    steps: int = 1000
+    about: About = VANILLA
+    needs: tuple[str, ...] = ("prior", "denoiser")
+    own_prior: str = "photos"
+
+    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
+        """See `vanilla_em`."""
+        no_skip(options, "vanilla EM")
+        return vanilla_em(problem, models.prior, models.denoiser, steps=options.steps or self.steps)
+
+
+METHODS: dict[str, Method] = {"vanilla-em": Vanilla()}

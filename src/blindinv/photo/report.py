@@ -3,7 +3,7 @@
 import json
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from blindinv.hashing import tensor_hash
 from blindinv.kernels.measure import kernel_mse, mnc
+from blindinv.methods.method import Models
 from blindinv.metrics import best_shift, psnr, ssim
 from blindinv.photo.job import Job
 from blindinv.photo.settings import Settings
@@ -21,19 +22,6 @@ from blindinv.zoo.shipped import weights_hash
 
 PACKAGES = ("blindinv", "torch", "diffusers", "numpy", "pillow")
 RADIUS = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Models:
-    """What is known before a photo is seen.
-
-    Attributes:
-        prior: of images.
-        denoiser: of kernels.
-    """
-
-    prior: Any
-    denoiser: Any
 
 
 def report(job: Job, settings: Settings, models: Models, result: Result, seconds: float) -> dict[str, Any]:
@@ -52,7 +40,8 @@ def report(job: Job, settings: Settings, models: Models, result: Result, seconds
         "boundary": "circular" if job.problem.circular else "free",
         "weights_sha256": {
             name: tensor_hash(net) if isinstance(net, nn.Module) else None
-            for name, net in (("prior", models.prior), ("kernel_denoiser", models.denoiser))
+            for name, net in vars(models).items()
+            if net is not None
         },
         "shipped_files_sha256": weights_hash(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},

@@ -7,30 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from blindinv.deblur import METHODS, deblur
+from blindinv.deblur import deblur, find_method
+from blindinv.methods.method import Models
 from blindinv.photo.errors import PhotoError, first_line
 from blindinv.photo.folder import replacing
 from blindinv.photo.job import Job
 from blindinv.photo.light import to_srgb
 from blindinv.photo.pictures import comparison, kernel_picture, picture, spread
-from blindinv.photo.report import Models, figures, report, write_report
+from blindinv.photo.report import figures, report, write_report
 from blindinv.photo.settings import Settings
 from blindinv.photo.write import write_photo
 from blindinv.problem import Result
 from blindinv.solve import Progress
-from blindinv.zoo import load_kernel_denoiser, load_prior
+from blindinv.zoo.models import load_models
 
 
-def load_models(settings: Settings) -> Models:
-    """The prior and the kernel denoiser, on their device.
+def models_for(settings: Settings) -> Models:
+    """The networks of the method, on their device.
 
     Raises:
-        PhotoError: the method or prior is unknown, or an extra is missing.
+        PhotoError: the method or a network is unknown, or an extra is missing.
     """
-    if settings.method not in METHODS:
-        raise PhotoError(f"--method {settings.method}: there is no such method; give one of {', '.join(METHODS)}")
     try:
-        return Models(load_prior(settings.prior, device=settings.device), load_kernel_denoiser().to(settings.device))
+        return load_models(
+            find_method(settings.method),
+            prior=settings.prior,
+            kernel_prior=settings.kernel_prior,
+            restorer=settings.restorer,
+            device=settings.device,
+        )
     except (ValueError, ImportError, OSError) as error:
         raise PhotoError(first_line(error)) from error
 
@@ -43,7 +48,7 @@ def deblur_photo(
     Args:
         job: what `prepare` made.
         settings: of the run.
-        models: what `load_models` loaded.
+        models: what `models_for` loaded.
         folder: appears complete or not at all; earlier results there are replaced.
         record: called after every step.
 
@@ -83,6 +88,8 @@ def _deblur(job: Job, settings: Settings, models: Models, record: Callable[[Prog
             method=settings.method,
             prior=models.prior,
             denoiser=models.denoiser,
+            kernel_prior=models.kernel_prior,
+            restorer=models.restorer,
             kernel_size=problem.kernel_size,
             sigma=problem.sigma.to(settings.device),
             circular=problem.circular,

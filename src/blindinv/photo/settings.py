@@ -15,7 +15,9 @@ class Settings:
 
     Attributes:
         method: name of the method.
-        prior: name of a shipped prior, a path or a hub id.
+        prior: name of a shipped prior, a path or a hub id, or None: the method's own.
+        kernel_prior: name of a shipped diffusion prior of kernels or a path, or None: the shipped one, where one is needed.
+        restorer: path of a supervised network, or None: the shipped one, where one is needed.
         kernel_size: side of the kernel to be found.
         sigma: noise level on [0, 1], or None: estimated.
         circular: whether borders are periodic, or None: found out.
@@ -31,7 +33,9 @@ class Settings:
     """
 
     method: str = "latentdem"
-    prior: str = "photos"
+    prior: str | None = None
+    kernel_prior: str | None = None
+    restorer: str | None = None
     kernel_size: int = 64
     sigma: float | None = None
     circular: bool | None = None
