@@ -4,57 +4,21 @@ import re
 
 import pytest
 import torch
+from commands import call, check_outputs, good, refused, same, state_of
 from PIL import Image
 from safetensors.torch import load_file
 from skimage import data
-from typer.testing import CliRunner
 
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
-from blindinv.training.card import sha256
-from blindinv.training.cli import app
 from blindinv.training.figures import loss_curve
 from blindinv.training.kernel_denoiser import KernelDenoiserLoss
-from blindinv.training.loop import State
 from blindinv.training.prior import PriorLoss
 from blindinv.zoo.shipped import build_prior, read_weights
 
 AUTOENCODER = ["--latent-channels", "4", "--width", "8,8", "--depth", "1,1", "--crop", "32", "--batch", "2", "--device", "cpu"]
 PRIOR = ["--channels", "16,16", "--crop", "16", "--batch", "2", "--device", "cpu"]
 KERNEL = ["--size", "17", "--channels", "4", "--depth", "3", "--batch", "2", "--device", "cpu"]
-
-
-def call(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def good(*arguments):
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
-
-
-def refused(*arguments):
-    """Exit code 2 and one line."""
-    result = call(*arguments)
-    assert result.exit_code == 2, result.output + repr(result.exception)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
-
-
-def state_of(folder):
-    import json
-
-    from safetensors import safe_open
-
-    with safe_open(folder / "checkpoint.safetensors", "pt") as f:
-        return State(**json.loads(f.metadata()["state"]))
-
-
-def same(a, b):
-    a, b = load_file(a), load_file(b)
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +39,6 @@ def trained(photos, tmp_path_factory):
     good("autoencoder", photos, "--out", folder / "ae", "--steps", 3, *AUTOENCODER)
     good("prior", photos, "--autoencoder", folder / "ae", "--out", folder / "prior", "--steps", 3, *PRIOR)
     return folder
-
-
-def check_outputs(weights, *words):
-    """A card that names everything, and two pictures."""
-    card = weights.with_suffix(".md").read_text()
-    for word in (*words, "MIT", sha256(weights), "| seed | 0 |", "| batch | 2 |"):
-        assert word in card, word
-    for name in ("loss.png", "samples.png"):
-        with Image.open(weights.parent / name) as picture:
-            assert min(picture.size) > 50
-    assert not list(weights.parent.glob(".*"))
-    return card
 
 
 def test_autoencoder(trained, photos):

@@ -113,6 +113,20 @@ def kernel_denoiser_card(size: int, recipe: Mapping[str, object]) -> Card:
     )
 
 
+def kernel_prior_card(size: int, recipe: Mapping[str, object]) -> Card:
+    """The card of a diffusion prior of kernels of size x size pixels."""
+    return Card(
+        "Diffusion prior of blur kernels",
+        f"A UNet that denoises blur kernels of {size}x{size} pixels, preconditioned by each pixel's mean and deviation.",
+        "a bank of synthetic kernels, turned and mirrored: camera shake of intensity 0.2 to 1 with probability 5/6, else "
+        "isotropic Gaussians of 0.1 to 5 pixels (of a 64x64 kernel); no photos",
+        "128 other kernels",
+        recipe,
+        "`ratio_t`: mean squared error of denoised kernels at timestep t over that of independent Gaussian pixels; "
+        "`loss`: of training.",
+    )
+
+
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

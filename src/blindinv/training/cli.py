@@ -1,49 +1,45 @@
-"""The commands `blindinv train autoencoder`, `blindinv train prior` and `blindinv train kernel-denoiser`."""
+"""The commands `blindinv train ...`; those of the operators' diffusion priors are in `cli_operators.py`."""
 
-import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from blindinv.training.cli_operators import kernel_prior
+from blindinv.training.command import (
+    Batch,
+    Budget,
+    Compile,
+    Crop,
+    Device,
+    Every,
+    Folder,
+    Out,
+    Processes,
+    Rate,
+    Run,
+    Seed,
+    Steps,
+    Validation,
+    chosen_device,
+    counting_bar,
+    integers,
+    one_line_errors,
+    pair,
+    seconds,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    import torch
-    from PIL.Image import Image
     from torch import Tensor
 
     from blindinv.priors.autoencoder import PatchAutoencoder
     from blindinv.priors.kernel import KernelDenoiser
-    from blindinv.training.card import Card
     from blindinv.training.export import PriorData
-    from blindinv.training.loop import Plan, Recipe, State
+    from blindinv.training.loop import State
 
 app = typer.Typer(name="train", help="Train the networks of the package on your own photos.", no_args_is_help=True)
-
-M = TypeVar("M", bound="torch.nn.Module")
-UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-DATA_ONLY = ("folder", "validation", "cache", "shift", "scale")  # what a card says in other words, or not at all
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Folder of photos, any sizes.", show_default=False)]
-Out = Annotated[Path, typer.Option(metavar="DIR", readable=False, help="Folder of all that is written.")]
-Budget = Annotated[str | None, typer.Option(metavar="2h|30m|90s", help="Time for this run.")]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Steps in all, those of earlier runs included.")]
-Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Samples per step and process.")]
-Crop = Annotated[int, typer.Option(metavar="N", min=4, help="Size of the crops that are trained on.")]
-Rate = Annotated[float, typer.Option(metavar="RATE", min=1e-8, max=1.0, help="Peak learning rate of AdamW.")]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of first weights, data and noise.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
-Processes = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Data parallel processes on the CPU.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile.")]
-Every = Annotated[float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints.")]
-Validation = Annotated[
-    Path | None, typer.Option(metavar="DIR", readable=False, help="Folder of other photos. Default: a tenth of DIR is kept out.")
-]
+app.command("kernel-prior")(kernel_prior)
 
 
 @app.command()
@@ -69,13 +65,13 @@ def autoencoder(
 
     The same command again goes on from the last checkpoint. Writes weights, card, loss curve and sample pictures.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from blindinv.training.autoencoder import AutoencoderRecipe, AutoencoderScores, centre_crops
         from blindinv.training.loop import Plan
 
-        plan = Plan(steps, _seconds(time_budget, steps, 1800), lr, cooldown=0.7, checkpoint_every=checkpoint_every, seed=seed)
-        w, d = _pair("--width", width), _pair("--depth", depth)
-        place = _device(device, processes)
+        plan = Plan(steps, seconds(time_budget, steps, 1800), lr, cooldown=0.7, checkpoint_every=checkpoint_every, seed=seed)
+        w, d = pair("--width", width), pair("--depth", depth)
+        place = chosen_device(device, processes)
         recipe = AutoencoderRecipe(folder, validation, batch, crop, latent_channels, w, d, seed, place, compile)
         photos, held_out = recipe.photos()
         views = centre_crops(held_out, 32)
@@ -109,16 +105,16 @@ def prior(
     The latents of the photos are cached first. The same command again goes on from the last checkpoint.
     Writes photos.safetensors (autoencoder and denoiser), its card, loss curve and sample pictures.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from blindinv.training.export import PriorData
         from blindinv.training.loop import Plan
         from blindinv.training.prior import PriorRecipe, PriorScores, check_sizes
 
-        begin, sizes, place = time.monotonic(), _integers("--channels", channels), _device(device, processes)
+        begin, sizes, place = time.monotonic(), integers("--channels", channels), chosen_device(device, processes)
         check_sizes(sizes, crop)
-        plan = Plan(steps, _seconds(time_budget, steps, 7200), lr, cooldown=0.6, checkpoint_every=checkpoint_every, seed=seed)
+        plan = Plan(steps, seconds(time_budget, steps, 7200), lr, cooldown=0.6, checkpoint_every=checkpoint_every, seed=seed)
         source = PriorData(folder, validation, autoencoder / "checkpoint.safetensors", out, place)
-        with _latents_bar() as report:
+        with counting_bar() as report:
             views = source.prepare(report)
         shift, scale = (tuple(v.tolist()) for v in source.statistics())
         recipe = PriorRecipe(source.cache, shift, scale, sizes, batch, crop, seed, place, compile)
@@ -147,82 +143,16 @@ def kernel_denoiser(
 
     The same command again goes on from the last checkpoint. Writes weights, card, loss curve and sample pictures.
     """
-    with _one_line_errors():
+    with one_line_errors():
         from blindinv.training.kernel_denoiser import KernelDenoiserRecipe, KernelDenoiserScores
         from blindinv.training.loop import Plan
 
-        limit = _seconds(time_budget, steps, 900)
+        limit = seconds(time_budget, steps, 900)
         plan = Plan(steps, limit, lr, weight_decay=0, cooldown=0.7, checkpoint_every=checkpoint_every, seed=seed)
-        recipe = KernelDenoiserRecipe(size, batch, channels, depth, seed, _device(device, processes), compile)
+        recipe = KernelDenoiserRecipe(size, batch, channels, depth, seed, chosen_device(device, processes), compile)
         run = Run(out, plan, recipe, processes, time.monotonic())
         model, state = run.fit("kernel denoiser", KernelDenoiserScores(size))
         _finish_kernel_denoiser(run, model, state, size)
-
-
-@dataclass(frozen=True)
-class Run(Generic[M]):
-    """One run of a command.
-
-    Args:
-        out: folder of everything that is written.
-        plan: how long and how fast.
-        recipe: what is trained on what.
-        processes: of data parallel training.
-        begin: `time.monotonic()` when the command began; the time budget counts from there.
-    """
-
-    out: Path
-    plan: "Plan"
-    recipe: "Recipe[M]"
-    processes: int
-    begin: float
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that training goes on from."""
-        return self.out / "checkpoint.safetensors"
-
-    def fit(self, name: str, scores: "Callable[[M], dict[str, float]]") -> "tuple[M, State]":
-        """Train, or go on training, with a progress bar."""
-        from blindinv.training.loop import data_parallel, train
-
-        model, loss = self.recipe.setup()
-        watched, plan = Watched(loss), self.plan
-        with data_parallel(self.recipe, self.out, plan, self.processes), _bar(name, plan, watched) as report:
-            if plan.seconds is not None:
-                plan = replace(plan, seconds=max(1.0, plan.seconds - (time.monotonic() - self.begin)))
-            return train(model, watched, self.out, plan, scores, report)
-
-    def parameters(self) -> dict[str, object]:
-        """Every parameter of recipe and plan."""
-        recipe: Any = self.recipe
-        chosen = {k: v for k, v in asdict(recipe).items() if k not in DATA_ONLY} | asdict(self.plan)
-        return chosen | {"processes": self.processes}
-
-    def finish(self, weights: Path, state: "State", picture: "Image", card: "Card") -> None:
-        """Write loss curve, sample pictures and card beside the weights, and say where they are."""
-        from blindinv.training.figures import loss_curve
-        from blindinv.training.loop import write_atomically
-
-        for name, image in (("loss.png", loss_curve(state.history)), ("samples.png", picture)):
-            write_atomically(self.out / name, lambda p, image=image: image.save(p, "PNG"))  # type: ignore[misc]
-        page = card.write(state, weights)
-        typer.echo(_figures(state.history[-1]))
-        typer.echo(f"weights: {weights}   card: {page}   pictures: {self.out / 'samples.png'}, {self.out / 'loss.png'}")
-
-
-class Watched:
-    """A loss that remembers a running mean of its values, for the progress bar."""
-
-    def __init__(self, loss: "Callable[[Any, torch.Generator], Tensor]") -> None:
-        self.loss, self.mean = loss, float("nan")
-
-    def __call__(self, model: Any, generator: "torch.Generator") -> "Tensor":
-        """The loss."""
-        value = self.loss(model, generator)
-        now = value.item()
-        self.mean = 0.95 * self.mean + 0.05 * now if self.mean == self.mean else now
-        return value
 
 
 def _finish_autoencoder(run: "Run[Any]", model: "PatchAutoencoder", state: "State", views: "Tensor", count: int) -> None:
@@ -262,90 +192,3 @@ def _finish_kernel_denoiser(run: "Run[Any]", model: "KernelDenoiser", state: "St
     weights = run.out / "kernel_denoiser.safetensors"
     write_weights(weights, averaged(run.checkpoint), model.config)
     run.finish(weights, state, kernel_picture(model, size), kernel_denoiser_card(size, run.parameters()))
-
-
-def _seconds(text: str | None, steps: int | None, default: float) -> float | None:
-    """The time budget in seconds; None, no limit, if only a number of steps is given."""
-    if text is None:
-        return None if steps else default
-    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", text) or not (total := sum(float(n) * UNITS[u] for n, u in _amounts(text))):
-        raise ValueError(f"--time-budget {text}: give hours, minutes or seconds, like 2h, 30m, 90s or 1h30m")
-    return total
-
-
-def _amounts(text: str) -> list[tuple[str, str]]:
-    return re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-
-
-def _integers(option: str, text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise ValueError(f"{option} {text}: give whole numbers with commas between")
-    return tuple(int(n) for n in text.split(","))
-
-
-def _pair(option: str, text: str) -> tuple[int, int]:
-    numbers = _integers(option, text)
-    if len(numbers) != 2:
-        raise ValueError(f"{option} {text}: give two numbers with a comma between")
-    return numbers[0], numbers[1]
-
-
-def _device(text: str, processes: int) -> str:
-    from blindinv.photo.settings import parse_device
-
-    device = "cpu" if text == "auto" and processes > 1 else parse_device(text)
-    if processes > 1 and device != "cpu":
-        raise ValueError(f"--processes {processes}: only on the CPU; use --device cpu, or one process")
-    return device
-
-
-def _figures(row: dict[str, float]) -> str:
-    rest = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "seconds"))
-    return f"step {row['step']:.0f}  {row['seconds']:.0f} s  {rest}"
-
-
-@contextmanager
-def _latents_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, if it is a terminal; yields what to call with the numbers of photos done and of all."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("latents of photos", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _bar(name: str, plan: "Plan", watched: Watched) -> "Iterator[Callable[[State, float], None]]":
-    """A bar on stderr, if it is a terminal, and a line there for every checkpoint; yields what to call after each step."""
-    console = Console(stderr=True)
-    fields = (TextColumn("step {task.fields[step]}"), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), *fields)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task, rows = bar.add_task(name, total=1.0, step="-", loss="-"), -1
-
-        def report(state: "State", done: float) -> None:
-            nonlocal rows
-            if len(state.history) > rows >= 0:
-                console.print(_figures(state.history[-1]), soft_wrap=True, highlight=False)
-            rows = len(state.history)
-            step = f"{state.step}/{plan.steps}" if plan.steps else str(state.step)
-            bar.update(task, completed=done, step=step, loss=f"{watched.mean:.4f}")
-
-        yield report
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Exit code 2 and one line for what the user can put right, 130 for Ctrl-C."""
-    from safetensors import SafetensorError
-
-    from blindinv.photo.errors import first_line
-
-    try:
-        yield
-    except (ValueError, OSError, SafetensorError) as error:
-        typer.echo(f"blindinv: {first_line(error)}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; the same command goes on from the last checkpoint", err=True)
-        raise typer.Exit(130) from None

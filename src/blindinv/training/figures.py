@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
 from blindinv.priors.latent import LatentPrior
 from blindinv.protocols import generators, randn
-from blindinv.step import DDIM
+from blindinv.training.sampling import sample_states
 
 GAP, CAPTION = 4, 16
 WHITE, INK, GREY, BLUE = (255, 255, 255), (32, 32, 32), (221, 221, 221), (31, 119, 180)
@@ -93,12 +92,7 @@ def draw_samples(prior: LatentPrior, count: int, side: int = 64, steps: int = 50
         seed: of the noise.
         eta: of DDIM.
     """
-    device, step = prior.shift.device, DDIM(eta)
-    rng = generators(seed, count, device)
-    z = randn((count, prior.channels, side, side), rng, device)
-    for t, s in pairwise([*prior.schedule.timesteps(steps), -1]):
-        noise = randn(tuple(z.shape), rng, device) if eta else torch.zeros_like(z)
-        z = step(prior.schedule, z, prior.denoise(z, t), t, s, noise)
+    z = sample_states(prior, (count, prior.channels, side, side), steps, seed, eta, prior.shift.device)
     return prior.decode(z)
 
 

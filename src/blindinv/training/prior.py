@@ -164,13 +164,22 @@ class PriorRecipe:
         return model.to(self.device), PriorLoss(latents, self.batch, self.crop, self.device)
 
 
-def check_sizes(channels: tuple[int, ...], crop: int) -> None:
-    """Whether a UNet of these channels can be made, and trained on crops of this size.
+def check_channels(channels: tuple[int, ...]) -> None:
+    """Whether a UNet of these channels can be made.
 
     Raises:
         ValueError: it cannot.
     """
     if any(c <= 0 or c % 16 for c in channels):
         raise ValueError(f"--channels {','.join(map(str, channels))}: give multiples of 16")
+
+
+def check_sizes(channels: tuple[int, ...], crop: int) -> None:
+    """Whether a UNet of these channels can be made, and trained on crops of this size.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    check_channels(channels)
     if crop % 2 ** (len(channels) - 1) or not 0 < crop <= GRID:
         raise ValueError(f"--crop {crop}: give a multiple of {2 ** (len(channels) - 1)} up to {GRID}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.kernel_diffusion import KernelDiffusion
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.pixel import PixelPrior
 
@@ -28,8 +29,8 @@ def load_prior(
     uses the network. Example: `load_prior("photos")`, `load_prior("CompVis/ldm-celebahq-256", device="cuda")`.
 
     Args:
-        name: "photos"; a folder in diffusers' layout (model_index.json and a folder per component); a .safetensors
-            checkpoint of Stable Diffusion 1.x in the original layout; or a hub id "owner/name".
+        name: "photos"; weights of `blindinv train prior`; a folder in diffusers' layout (model_index.json and a folder per
+            component); a .safetensors checkpoint of Stable Diffusion 1.x in the original layout; or a hub id "owner/name".
         device: of the networks.
         dtype: of the networks of a folder, file or hub id (bfloat16 is safer than float16 where gradients pass);
             images and latents outside them are float32 always, and shipped priors are float32 throughout.
@@ -45,13 +46,15 @@ def load_prior(
 
 
 def _load(name: str, dtype: torch.dtype, prompt: str, local_only: bool) -> LatentPrior | PixelPrior:
-    from blindinv.zoo.shipped import SHIPPED, load_shipped
+    from blindinv.zoo.shipped import SHIPPED, is_ours, load_own, load_shipped
 
     path = Path(name).expanduser()
     if name in SHIPPED:
         if prompt:
             raise ValueError(f"the prior '{name}' takes no text: leave the prompt out")
         return copy.deepcopy(load_shipped(name))  # the shipped one is cached, and this one may go to another device
+    if path.is_file() and is_ours(path):
+        return load_own(path, prompt)
     if path.is_file():
         from blindinv.zoo.single_file import load_file
 
@@ -62,7 +65,7 @@ def _load(name: str, dtype: torch.dtype, prompt: str, local_only: bool) -> Laten
         return load_folder(path if path.is_dir() else fetch(name, local_only), dtype, prompt)
     raise ValueError(
         f"unknown prior '{name}': give {', '.join(repr(s) for s in SHIPPED)}, an existing folder in diffusers' layout, "
-        "an existing .safetensors checkpoint of Stable Diffusion 1.x, or a hub id like 'CompVis/ldm-celebahq-256'"
+        "an existing .safetensors file of `blindinv train` or Stable Diffusion 1.x, or a hub id like 'CompVis/ldm-celebahq-256'"
     )
 
 
@@ -96,3 +99,27 @@ def load_kernel_denoiser() -> KernelDenoiser:
     from blindinv.zoo.shipped import load_kernel_denoiser as load
 
     return load()
+
+
+def load_kernel_prior(name: str | PathLike[str] = "kernels64", *, device: torch.device | str = "cpu") -> KernelDiffusion:
+    """A diffusion prior of blur kernels, float32.
+
+    Args:
+        name: "kernels64", the shipped one, of 64x64 pixels; or a weights file of `blindinv train kernel-prior`.
+        device: of the network.
+
+    Raises:
+        ValueError: neither, or weights of something else.
+    """
+    from blindinv.zoo.shipped import KERNEL_PRIOR, build_kernel_prior, read_kind
+
+    return build_kernel_prior(*read_kind(_weights_file(name, "kernels64"), KERNEL_PRIOR)).to(device)
+
+
+def _weights_file(name: str | PathLike[str], shipped: str) -> Path:
+    from blindinv.zoo.shipped import WEIGHTS
+
+    path = WEIGHTS / f"{shipped}.safetensors" if str(name) == shipped else Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"'{name}' is neither '{shipped}' nor an existing file")
+    return path

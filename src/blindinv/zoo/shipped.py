@@ -6,13 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from blindinv.operators.fourier import Spectrum
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.kernel_diffusion import KernelDiffusion, PixelwiseDenoiser
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.wiener import WienerDenoiser
 from blindinv.schedule import Schedule
@@ -20,6 +21,7 @@ from blindinv.training.loop import write_atomically
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 SHIPPED = ("photos",)
+KERNEL_PRIOR, TILT_PRIOR, PIXEL_PRIOR, LATENT_PRIOR = "kernel prior", "tilt prior", "pixel prior", "latent prior"
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -28,10 +30,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         ValueError: the file is not one of ours.
     """
+    if not is_ours(path):
+        raise ValueError(f"{path} is not a blindinv weights file")
     with safe_open(path, "pt") as f:
-        meta = f.metadata() or {}
-        if "blindinv" not in meta:
-            raise ValueError(f"{path} is not a blindinv weights file")
+        meta = f.metadata()
         return {k: f.get_tensor(k).float() for k in f.keys()}, json.loads(meta["blindinv"])  # noqa: SIM118
 
 
@@ -40,6 +42,25 @@ def write_weights(path: Path, tensors: dict[str, Tensor], config: dict) -> None:
     keep = ("spectrum", "power")
     small = {k: (v if any(s in k for s in keep) else v.half()).detach().contiguous().clone() for k, v in tensors.items()}
     write_atomically(path, lambda p: save_file(small, p, metadata={"blindinv": json.dumps(config, sort_keys=True)}))
+
+
+def kind(config: dict) -> str:
+    """What a weights file holds, in words: "kernel prior", "latent prior", ..."""
+    if "autoencoder" in config:
+        return LATENT_PRIOR
+    return config.get("kind", "autoencoder" if "latent_channels" in config else "kernel denoiser")
+
+
+def read_kind(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict]:
+    """`read_weights` of a file that must hold what is wanted.
+
+    Raises:
+        ValueError: it holds something else, or is not one of ours.
+    """
+    tensors, config = read_weights(path)
+    if kind(config) != wanted:
+        raise ValueError(f"{path} is a {kind(config)}, not a {wanted}")
+    return tensors, config
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -64,6 +85,40 @@ def build_prior(tensors: dict[str, Tensor], config: dict) -> LatentPrior:
     for net in (autoencoder, denoiser.network):
         net.to(memory_format=torch.channels_last)
     return prior.requires_grad_(False).eval()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file bears our mark; False too for what is no safetensors file."""
+    try:
+        with safe_open(path, "pt") as f:
+            return "blindinv" in (f.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def load_own(path: Path, prompt: str = "") -> LatentPrior:
+    """A prior of images from our weights file.
+
+    Raises:
+        ValueError: it holds something else, or there is a prompt.
+    """
+    tensors, config = read_weights(path)
+    if prompt:
+        raise ValueError(f"{path} is a {kind(config)}, which takes no text: leave the prompt out")
+    if kind(config) == LATENT_PRIOR:
+        return build_prior(tensors, config)
+    raise ValueError(f"{path} is a {kind(config)}, not a prior of images")
+
+
+def build_kernel_prior(tensors: dict[str, Tensor], config: dict) -> KernelDiffusion:
+    """A diffusion prior of kernels from the contents of a weights file."""
+    from blindinv.zoo.unet import patch_unet
+
+    schedule, size = Schedule.linear(), config["size"]
+    denoiser = PixelwiseDenoiser(patch_unet(2, 1, **config["unet"]), size, schedule.abar)
+    denoiser.load_state_dict(tensors)
+    denoiser.network.to(memory_format=torch.channels_last)
+    return KernelDiffusion(denoiser, schedule, size).requires_grad_(False).eval()
 
 
 @lru_cache(maxsize=2)

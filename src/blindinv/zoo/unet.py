@@ -5,6 +5,8 @@ from typing import Any
 from diffusers import UNet2DModel
 from torch import nn
 
+from blindinv.priors.patches import Patches
+
 
 def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int = 1) -> nn.Module:
     """A UNet2DModel whose last convolution starts at zero; H and W must be multiples of 2 ** (len(channels) - 1)."""
@@ -21,3 +23,10 @@ def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int,
     net.conv_out.weight.data.zero_()
     net.conv_out.bias.data.zero_()
     return net
+
+
+def patch_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], factor: int, layers: int = 1) -> Patches:
+    """A `convolutional_unet` of factor x factor patches, at full size and at any: what does not fit is filled up."""
+    p = factor**2
+    net = convolutional_unet(p * in_channels, p * out_channels, channels, layers)
+    return Patches(net, factor, 2 ** (len(channels) - 1))

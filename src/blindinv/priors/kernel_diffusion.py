@@ -1,0 +1,114 @@
+"""A diffusion prior of blur kernels (BlindDPS, Chung et al., CVPR 2023), and the range that its states live in.
+
+A kernel over its maximum is an image in [0, 1]; z = 2 k / max(k) - 1. What is decoded lies on the simplex (non-negative,
+sum 1) whatever z is, and is differentiable: the projection of the paper's algorithm 2 belongs to `decode`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from blindinv.kernels.measure import normalize
+from blindinv.schedule import Schedule
+
+FLOOR = 0.05
+"""Least standard deviation of a pixel on [-1, 1]: pixels that no training kernel reaches are not thereby impossible."""
+
+
+class KernelStates:
+    """How kernels become diffusion states and back.
+
+    Args:
+        size: of the kernels.
+        schedule: of the diffusion.
+    """
+
+    def __init__(self, size: int, schedule: Schedule) -> None:
+        self.size, self.schedule = size, schedule
+
+    def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of z for images (B, C, H, W): (B, 1, size, size)."""
+        return (image[0], 1, self.size, self.size)
+
+    def encode(self, k: Tensor) -> Tensor:
+        """Kernels (B, 1, size, size) -> z in [-1, 1].
+
+        Raises:
+            ValueError: kernels of another size.
+        """
+        if tuple(k.shape[1:]) != (1, self.size, self.size):
+            raise ValueError(f"this prior knows kernels of (1, {self.size}, {self.size}), got {tuple(k.shape[1:])}")
+        return 2 * k / k.amax((-2, -1), keepdim=True).clamp(min=1e-12) - 1
+
+    def raw(self, z: Tensor) -> Tensor:
+        """The kernel before it is normalised, non-negative, about [0, 1]: what sparsity is measured on."""
+        return ((z + 1) / 2).clamp(min=0)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z -> kernels (B, 1, size, size), non-negative, sum 1."""
+        return normalize(self.raw(z))
+
+
+class PixelwiseDenoiser(nn.Module):
+    """Posterior mean of z_0: that of independent Gaussian pixels, plus a learned correction.
+
+        x_0 = w + c F((z_t - sqrt(abar) m) / sqrt(abar s^2 + 1 - abar), w, t)
+        w = m + sqrt(abar) s^2 / (abar s^2 + 1 - abar) (z_t - sqrt(abar) m)
+        c = sqrt(1 - abar) s / sqrt(abar s^2 + 1 - abar)
+
+    with mean m and standard deviation s of each pixel: the preconditioning of Karras et al., "Elucidating the design space
+    of diffusion-based generative models", 2022, table 1, for fields that are not stationary.
+
+    Args:
+        network: called as `network(cat[residual, w], t)`, two channels in and one out.
+        size: of the states.
+        abar: (T,) the noise schedule.
+    """
+
+    abar: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, size: int, abar: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(1, 1, size, size))
+        self.register_buffer("std", torch.ones(1, 1, size, size))
+        self.register_buffer("abar", abar.float(), persistent=False)
+
+    @torch.no_grad()
+    def fit(self, z: Tensor) -> None:
+        """Set mean and standard deviation of every pixel from `z`, (N, 1, size, size)."""
+        self.mean.copy_(z.mean(0, keepdim=True))
+        self.std.copy_(z.std(0, keepdim=True).clamp(min=FLOOR))
+
+    def correction(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(w, c, F) of the formula above; t is (B,), integer."""
+        a = self.abar[t].view(-1, 1, 1, 1)
+        total = (a * self.std.square() + 1 - a).sqrt()
+        r = (z_t - a.sqrt() * self.mean) / total
+        w = self.mean + a.sqrt() * self.std.square() / total * r
+        return w, (1 - a).sqrt() * self.std / total, self.network(torch.cat([r, w], 1), t)
+
+    def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
+        """E[z_0 | z_t], (B, 1, size, size); t is (B,), integer."""
+        w, c, f = self.correction(z_t, t)
+        return w + c * f
+
+
+class KernelDiffusion(KernelStates, nn.Module):
+    """A diffusion model of blur kernels of one size.
+
+    Args:
+        denoiser: (z_t, t (B,) integer) -> E[z_0 | z_t].
+        schedule: noise schedule of the denoiser.
+        size: of the kernels.
+    """
+
+    def __init__(self, denoiser: nn.Module, schedule: Schedule, size: int) -> None:
+        nn.Module.__init__(self)
+        KernelStates.__init__(self, size, schedule)
+        self.denoiser = denoiser
+
+    def denoise(self, z_t: Tensor, t: int) -> Tensor:
+        """E[z_0 | z_t], not clipped."""
+        return self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
