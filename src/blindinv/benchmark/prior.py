@@ -216,7 +216,7 @@ def _classical(denoise: Denoiser, y: Tensor, sigma: float) -> Tensor:
 def samples_picture(context: Context) -> Image.Image:
     """Eight unconditional samples of 256 x 256 by DDIM with 100 steps and eta = 1."""
     prior = context.prior()
-    x = draw_samples(prior, SAMPLES, SIZE // prior.factor, SAMPLE_STEPS, context.seed, eta=1.0)
+    x = draw_samples(prior, SAMPLES, SIZE, SAMPLE_STEPS, context.seed, eta=1.0)
     half = SAMPLES // 2
     return sheet([("unconditional samples, 100 DDIM steps, eta 1", x[:half]), ("", x[half:])])
 

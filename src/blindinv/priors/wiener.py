@@ -24,25 +24,27 @@ def _forget(model: nn.Module, keys: object) -> None:
 
 
 class StationaryGaussian(nn.Module):
-    """Cross-spectrum of C-channel fields, on a GRID x GRID frequency grid, usable at any size.
+    """Cross-spectrum of C-channel fields, on a grid x grid frequency grid, usable at any size.
 
     Args:
         channels: C.
+        grid: frequencies per axis; best the size in pixels that is used most.
     """
 
     spectrum: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, grid: int = GRID) -> None:
         super().__init__()
-        eye = torch.eye(channels).repeat(GRID, GRID // 2 + 1, 1, 1)
+        self.grid = grid
+        eye = torch.eye(channels).repeat(grid, grid // 2 + 1, 1, 1)
         self.register_buffer("spectrum", torch.stack([eye, torch.zeros_like(eye)], -1))
         self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
         self.register_load_state_dict_post_hook(_forget)
 
     @torch.no_grad()
     def fit(self, z: Tensor) -> None:
-        """Estimate the spectrum from `z`, (N, C, GRID, GRID)."""
-        power = torch.zeros(GRID, GRID // 2 + 1, z.shape[1], z.shape[1], dtype=torch.complex64)
+        """Estimate the spectrum from `z`, (N, C, grid, grid)."""
+        power = torch.zeros(self.grid, self.grid // 2 + 1, z.shape[1], z.shape[1], dtype=torch.complex64)
         for part in z.split(64):
             f = torch.fft.rfft2(part, norm="ortho").permute(2, 3, 1, 0)
             power += f @ f.mH
@@ -60,13 +62,13 @@ class StationaryGaussian(nn.Module):
     def _eigen(self, h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Eigenvalues (h, w//2+1, C) and eigenvectors (h, w//2+1, C, C) of the spectrum at this size."""
         if (h, w) not in self._cache or self._cache[h, w][0].device != device:
-            row = (torch.fft.fftfreq(h, dtype=torch.float64) % 1) * GRID
-            col = torch.fft.rfftfreq(w, dtype=torch.float64) * GRID
+            row = (torch.fft.fftfreq(h, dtype=torch.float64) % 1) * self.grid
+            col = torch.fft.rfftfreq(w, dtype=torch.float64) * self.grid
             s = torch.view_as_complex(self.spectrum.detach().cpu().float().contiguous())
             lo, a = row.long(), (row % 1).float()[:, None, None, None]
-            s = (1 - a) * s[lo % GRID] + a * s[(lo + 1) % GRID]
+            s = (1 - a) * s[lo % self.grid] + a * s[(lo + 1) % self.grid]
             lo, a = col.long(), (col % 1).float()[None, :, None, None]
-            s = (1 - a) * s[:, lo] + a * s[:, (lo + 1).clamp(max=GRID // 2)]
+            s = (1 - a) * s[:, lo] + a * s[:, (lo + 1).clamp(max=self.grid // 2)]
             values, vectors = torch.linalg.eigh(s)
             self._cache[h, w] = values.clamp(min=1e-5).to(device), vectors.to(device)
         return self._cache[h, w]
@@ -100,13 +102,14 @@ class WienerDenoiser(nn.Module):
         network: called as `network(cat[residual, w], t)`, 2C channels in and C out (a tensor or an object with `.sample`).
         channels: C.
         abar: (T,) the noise schedule.
+        grid: of the `StationaryGaussian`.
     """
 
     abar: Tensor
 
-    def __init__(self, network: nn.Module, channels: int, abar: Tensor) -> None:
+    def __init__(self, network: nn.Module, channels: int, abar: Tensor, grid: int = GRID) -> None:
         super().__init__()
-        self.network, self.gaussian = network, StationaryGaussian(channels)
+        self.network, self.gaussian = network, StationaryGaussian(channels, grid)
         self.register_buffer("abar", abar.float(), persistent=False)
 
     def correction(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -127,6 +127,30 @@ def kernel_prior_card(size: int, recipe: Mapping[str, object]) -> Card:
     )
 
 
+def tilt_prior_card(crop: int, recipe: Mapping[str, object]) -> Card:
+    """The card of a diffusion prior of tilt maps that was trained on crop x crop pixels."""
+    return Card(
+        "Diffusion prior of turbulence tilt maps",
+        "A UNet on top of a Wiener filter that denoises displacement fields of two components, of any size.",
+        f"simulated maps of {crop}x{crop} pixels at strength 1 (patches of smoothed noise, as in BlindDPS); no photos",
+        "32 other maps of 128x128 pixels",
+        recipe,
+        "`ratio_t`: mean squared error of denoised maps at timestep t over that of a Wiener filter; `loss`: of training.",
+    )
+
+
+def pixel_prior_card(data: str, validation: str, recipe: Mapping[str, object]) -> Card:
+    """The card of a pixel-space prior of photos."""
+    return Card(
+        "Pixel-space diffusion prior of photos",
+        "A UNet of 4x4 patches on top of a Wiener filter that denoises photos in [-1, 1], of any size; DDPM's linear schedule.",
+        data,
+        validation,
+        recipe,
+        "`ratio_t`: mean squared error of denoised photos at timestep t over that of a Wiener filter; `loss`: of training.",
+    )
+
+
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

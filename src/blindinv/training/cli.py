@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from blindinv.training.cli_operators import kernel_prior
+from blindinv.training.cli_operators import kernel_prior, tilt_prior
 from blindinv.training.command import (
     Batch,
     Budget,
@@ -22,6 +22,7 @@ from blindinv.training.command import (
     Seed,
     Steps,
     Validation,
+    Warm,
     chosen_device,
     counting_bar,
     integers,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="train", help="Train the networks of the package on your own photos.", no_args_is_help=True)
 app.command("kernel-prior")(kernel_prior)
+app.command("tilt-prior")(tilt_prior)
 
 
 @app.command()
@@ -99,6 +101,7 @@ def prior(
     processes: Processes = 1,
     compile: Compile = False,
     checkpoint_every: Every = 240.0,
+    warm_start: Warm = None,
 ) -> None:
     """Train a latent diffusion prior on the photos of DIR, for 2 hours unless --time-budget or --steps is given.
 
@@ -117,10 +120,48 @@ def prior(
         with counting_bar() as report:
             views = source.prepare(report)
         shift, scale = (tuple(v.tolist()) for v in source.statistics())
-        recipe = PriorRecipe(source.cache, shift, scale, sizes, batch, crop, seed, place, compile)
+        recipe = PriorRecipe(source.cache, shift, scale, sizes, batch, crop, seed, place, compile, warm_start)
         run = Run(out, plan, recipe, processes, begin)
         _, state = run.fit("prior", PriorScores(source.encode(views)))
         _finish_prior(run, state, source, views)
+
+
+@app.command("pixel-prior")
+def pixel_prior(
+    folder: Folder,
+    out: Out = Path("runs/pixel-prior"),
+    time_budget: Budget = None,
+    steps: Steps = None,
+    batch: Batch = 8,
+    crop: Annotated[int, typer.Option(metavar="N", min=16, max=256, help="Size of the training crops in pixels.")] = 128,
+    lr: Rate = 1e-3,
+    channels: Annotated[str, typer.Option(metavar="N,N,...", help="Channels of the UNet, from fine to coarse.")] = "96,192,256",
+    validation: Validation = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    processes: Processes = 1,
+    compile: Compile = False,
+    checkpoint_every: Every = 240.0,
+    warm_start: Warm = None,
+) -> None:
+    """Train a pixel-space diffusion prior on the photos of DIR, for 2 hours unless --time-budget or --steps is given.
+
+    The same command again goes on from the last checkpoint. Writes pixels.safetensors, its card, loss curve and samples.
+    """
+    with one_line_errors():
+        from blindinv.training.autoencoder import centre_crops
+        from blindinv.training.loop import Plan
+        from blindinv.training.pixel_prior import PixelPriorRecipe
+        from blindinv.training.prior import PriorScores
+
+        begin, sizes, on = time.monotonic(), integers("--channels", channels), chosen_device(device, processes)
+        plan = Plan(steps, seconds(time_budget, steps, 7200), lr, cooldown=0.6, checkpoint_every=checkpoint_every, seed=seed)
+        recipe = PixelPriorRecipe(folder, validation, sizes, batch, crop, seed, on, compile, warm_start)
+        photos, held_out = recipe.photos()
+        views = centre_crops(held_out, 16)
+        run = Run(out, plan, recipe, processes, begin)
+        _, state = run.fit("pixel prior", PriorScores(2 * views - 1))
+        _finish_pixel_prior(run, state, views, len(photos))
 
 
 @app.command("kernel-denoiser")
@@ -181,6 +222,17 @@ def _finish_prior(run: "Run[Any]", state: "State", source: "PriorData", views: "
     data = folder_and_count(source.folder, cached_photos(source.cache))
     card = prior_card(data, held_out(source.validation, views), run.parameters())
     run.finish(weights, state, prior_picture(made.to(source.device), views[:1]), card)
+
+
+def _finish_pixel_prior(run: "Run[Any]", state: "State", views: "Tensor", count: int) -> None:
+    from blindinv.training.card import folder_and_count, held_out, pixel_prior_card
+    from blindinv.training.figures import prior_picture
+    from blindinv.training.pixel_prior import export_pixel_prior
+
+    weights, recipe = run.out / "pixels.safetensors", cast(Any, run.recipe)
+    made = export_pixel_prior(run.checkpoint, recipe.config(), views[:: -(-len(views) // 8)], weights)
+    card = pixel_prior_card(folder_and_count(recipe.folder, count), held_out(recipe.validation, views), run.parameters())
+    run.finish(weights, state, prior_picture(made, views[:1]), card)
 
 
 def _finish_kernel_denoiser(run: "Run[Any]", model: "KernelDenoiser", state: "State", size: int) -> None:

@@ -76,3 +76,47 @@ def _finish_kernel_prior(run: "Run[Any]", state: "State", config: dict[str, Any]
     write_weights(weights, averaged(run.checkpoint), config)
     prior = build_kernel_prior(*read_weights(weights))
     run.finish(weights, state, kernel_samples_picture(prior), kernel_prior_card(size, run.parameters()))
+
+
+def tilt_prior(
+    out: Out = Path("runs/tilt-prior"),
+    time_budget: Budget = None,
+    steps: Steps = None,
+    batch: Batch = 16,
+    crop: Annotated[int, typer.Option(metavar="N", min=8, max=128, help="Size of the training maps.")] = 64,
+    lr: Rate = 1e-3,
+    channels: Channels = "32,64,64",
+    seed: Seed = 0,
+    device: Device = "auto",
+    processes: Processes = 1,
+    compile: Compile = False,
+    checkpoint_every: Every = 60.0,
+) -> None:
+    """Train a diffusion prior of turbulence tilt maps, for 15 minutes unless --time-budget or --steps is given.
+
+    It needs no data: the maps are simulated, as in BlindDPS. The same command again goes on from the last checkpoint.
+    Writes weights, card, loss curve and samples.
+    """
+    with one_line_errors():
+        from blindinv.training.loop import Plan
+        from blindinv.training.prior import PriorScores
+        from blindinv.training.tilt_prior import TiltPriorRecipe, validation_states
+
+        begin, sizes = time.monotonic(), integers("--channels", channels)
+        plan = Plan(steps, seconds(time_budget, steps, 900), lr, cooldown=0.6, checkpoint_every=checkpoint_every, seed=seed)
+        recipe = TiltPriorRecipe(sizes, batch, crop, seed, chosen_device(device, processes), compile)
+        run = Run(out, plan, recipe, processes, begin)
+        _, state = run.fit("tilt prior", PriorScores(validation_states()))
+        _finish_tilt_prior(run, state, recipe.config(), crop)
+
+
+def _finish_tilt_prior(run: "Run[Any]", state: "State", config: dict[str, Any], crop: int) -> None:
+    from blindinv.training.card import tilt_prior_card
+    from blindinv.training.export import averaged
+    from blindinv.training.operator_figures import tilt_samples_picture
+    from blindinv.zoo.shipped import build_tilt_prior, read_weights, write_weights
+
+    weights = run.out / "tilt.safetensors"
+    write_weights(weights, averaged(run.checkpoint), config)
+    prior = build_tilt_prior(*read_weights(weights))
+    run.finish(weights, state, tilt_samples_picture(prior), tilt_prior_card(crop, run.parameters()))

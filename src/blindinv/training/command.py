@@ -36,6 +36,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
 Processes = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Data parallel processes on the CPU.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Use torch.compile.")]
 Every = Annotated[float, typer.Option(metavar="S", min=0, help="Seconds between checkpoints.")]
+Warm = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="Start from the weights of this prior, where their shapes agree.")
+]
 Validation = Annotated[
     Path | None, typer.Option(metavar="DIR", readable=False, help="Folder of other photos. Default: a tenth of DIR is kept out.")
 ]

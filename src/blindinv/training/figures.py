@@ -12,11 +12,13 @@ from blindinv.kernels.motion import motion_kernels
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
 from blindinv.priors.latent import LatentPrior
+from blindinv.priors.pixel import PixelPrior
 from blindinv.protocols import generators, randn
 from blindinv.training.sampling import sample_states
 
 GAP, CAPTION = 4, 16
 WHITE, INK, GREY, BLUE = (255, 255, 255), (32, 32, 32), (221, 221, 221), (31, 119, 180)
+ImagePrior = LatentPrior | PixelPrior
 NOISE = (100, 300, 550, 850)
 KERNEL_NOISE = (3e-4, 1e-3, 3e-3)
 
@@ -81,25 +83,27 @@ def autoencoder_picture(model: PatchAutoencoder, photos: Tensor) -> Image.Image:
 
 
 @torch.no_grad()
-def draw_samples(prior: LatentPrior, count: int, side: int = 64, steps: int = 50, seed: int = 0, eta: float = 0.0) -> Tensor:
-    """Unconditional samples by DDIM, (count, 3, 4 side, 4 side), about [0, 1].
+def draw_samples(prior: ImagePrior, count: int, side: int = 256, steps: int = 50, seed: int = 0, eta: float = 0.0) -> Tensor:
+    """Unconditional samples by DDIM, (count, 3, side, side), about [0, 1].
 
     Args:
         prior: of images.
         count: of samples.
-        side: of the latents.
+        side: of the samples in pixels.
         steps: of DDIM.
         seed: of the noise.
         eta: of DDIM.
     """
-    z = sample_states(prior, (count, prior.channels, side, side), steps, seed, eta, prior.shift.device)
+    device = next(prior.parameters()).device
+    z = sample_states(prior, prior.shape((count, 3, side, side)), steps, seed, eta, device)
     return prior.decode(z)
 
 
 @torch.no_grad()
-def prior_picture(prior: LatentPrior, photo: Tensor, samples: int = 4) -> Image.Image:
+def prior_picture(prior: ImagePrior, photo: Tensor, samples: int = 4) -> Image.Image:
     """Unconditional samples, and one photo (1, 3, H, W) in [0, 1] as the prior sees it through four noise levels."""
-    z, device = prior.encode(photo.to(prior.shift.device)), prior.shift.device
+    device = next(prior.parameters()).device
+    z = prior.encode(photo.to(device))
     noise, noisy, clean = randn(tuple(z.shape), generators(0, 1, device), device), [], []
     for t in NOISE:
         abar = prior.schedule.at(t)
@@ -110,7 +114,7 @@ def prior_picture(prior: LatentPrior, photo: Tensor, samples: int = 4) -> Image.
     return sheet(
         [
             ("unconditional samples, 50 DDIM steps", draw_samples(prior, samples)),
-            (f"the photo; its latents with noise, t = {levels}", torch.cat([photo.to(device), *noisy])),
+            (f"the photo; with noise, t = {levels}", torch.cat([photo.to(device), *noisy])),
             ("the photo; denoised", torch.cat([photo.to(device), *clean])),
         ]
     )

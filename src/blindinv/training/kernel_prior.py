@@ -10,6 +10,7 @@ from blindinv.kernels.mixture import kernel_bank, symmetries
 from blindinv.priors.kernel_diffusion import PixelwiseDenoiser
 from blindinv.schedule import Schedule
 from blindinv.training.levels import LEVELS, stratified
+from blindinv.zoo.shipped import KERNEL_PRIOR
 from blindinv.zoo.unet import patch_unet
 
 BANK_SEED, VALIDATION_SEED = 0, 1
@@ -86,7 +87,7 @@ class KernelPriorRecipe:
 
     def config(self) -> dict[str, Any]:
         """What `build_kernel_prior` needs besides the tensors."""
-        return {"kind": "kernel prior", "size": self.size, "unet": {"channels": list(self.channels), "factor": FACTOR}}
+        return {"kind": KERNEL_PRIOR, "size": self.size, "unet": {"channels": list(self.channels), "factor": FACTOR}}
 
     def setup(self) -> tuple[PixelwiseDenoiser, KernelPriorLoss]:
         """The denoiser, of independent Gaussian pixels at first, and its loss."""

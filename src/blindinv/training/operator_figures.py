@@ -5,7 +5,9 @@ from PIL import Image
 from torch import Tensor
 
 from blindinv.kernels.mixture import mixed_kernels
+from blindinv.kernels.tilt import tilt_maps
 from blindinv.priors.kernel_diffusion import KernelDiffusion
+from blindinv.priors.tilt import TiltDiffusion
 from blindinv.training.figures import sheet
 from blindinv.training.sampling import sample_states
 
@@ -26,3 +28,16 @@ def kernel_samples_picture(prior: KernelDiffusion, columns: int = 8, rows: int =
     like = mixed_kernels(columns, prior.size, torch.Generator().manual_seed(seed + 1))
     strips = [("" if i else "unconditional samples, 100 DDIM steps, eta 1", part) for i, part in enumerate(drawn.split(columns))]
     return sheet([*strips, ("kernels of the training set's kind", kernel_pictures(like, zoom))])
+
+
+def tilt_pictures(tilt: Tensor, largest: float = 1.25) -> Tensor:
+    """One component of displacements (B, 2, H, W) as pictures (B, 1, H, W): grey is 0, white `largest` pixels."""
+    return 0.5 + 0.5 * (tilt[:, :1] / largest).clamp(-1, 1)
+
+
+def tilt_samples_picture(prior: TiltDiffusion, count: int = 4, size: int = 128, seed: int = 0) -> Image.Image:
+    """Unconditional samples of a tilt prior, and simulated maps: the displacement along the columns."""
+    device = next(prior.parameters()).device
+    drawn = prior.decode(sample_states(prior, (count, 2, size, size), 50, seed, 1.0, device))
+    true = tilt_maps(count, (size, size), torch.Generator().manual_seed(seed))
+    return sheet([("samples, 50 DDIM steps, eta 1", tilt_pictures(drawn)), ("simulated maps", tilt_pictures(true))])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,12 @@ from torch import Tensor
 from blindinv.priors.wiener import GRID, WienerDenoiser
 from blindinv.schedule import Schedule
 from blindinv.training.data import randint
+from blindinv.training.levels import LEVELS
 from blindinv.training.loop import write_atomically
+from blindinv.training.warm import warm_start
 from blindinv.zoo.unet import convolutional_unet
 
 SCALES = (1.0, 0.8, 0.65)
-LEVELS = (50, 100, 200, 300, 420, 550, 700, 850)
 
 
 @torch.no_grad()
@@ -78,9 +79,17 @@ class Latents:
         return (out - self.shift.view(1, -1, 1, 1)) / self.scale.view(1, -1, 1, 1)
 
 
-def fit_gaussian(model: WienerDenoiser, latents: Latents, crops: int = 2000) -> None:
-    """Set the Wiener part of the denoiser from the cached latents."""
-    model.gaussian.fit(latents.crops(crops, GRID, torch.Generator().manual_seed(1)))
+class Crops(Protocol):
+    """Where training crops come from."""
+
+    def crops(self, batch: int, size: int, generator: torch.Generator) -> Tensor:
+        """(batch, C, size, size)."""
+        ...
+
+
+def fit_gaussian(model: WienerDenoiser, source: Crops, crops: int = 2000) -> None:
+    """Set the Wiener part of the denoiser from crops of the size of its grid."""
+    model.gaussian.fit(source.crops(crops, model.gaussian.grid, torch.Generator().manual_seed(1)))
 
 
 class PriorLoss:
@@ -89,12 +98,12 @@ class PriorLoss:
     t is stratified over the batch; two thirds of it fall in the lower half, where posterior sampling spends its steps.
     """
 
-    def __init__(self, latents: Latents, batch: int = 8, size: int = 32, device: str = "cpu") -> None:
-        self.latents, self.batch, self.size, self.device = latents, batch, size, device
+    def __init__(self, source: Crops, batch: int = 8, size: int = 32, device: str = "cpu") -> None:
+        self.source, self.batch, self.size, self.device = source, batch, size, device
 
     def __call__(self, model: WienerDenoiser, generator: torch.Generator) -> Tensor:
         """The loss of one batch."""
-        z = self.latents.crops(self.batch, self.size, generator)
+        z = self.source.crops(self.batch, self.size, generator)
         u = (torch.arange(self.batch) + torch.rand((), generator=generator)) / self.batch
         u = torch.where(u < 2 / 3, 0.75 * u, 0.5 + 1.5 * (u - 2 / 3)) * len(model.abar)
         t, noise = u.long().clamp(0, len(model.abar) - 1), torch.randn(z.shape, generator=generator)
@@ -138,6 +147,7 @@ class PriorRecipe:
         seed: of the first weights.
         device: to train on.
         compile: whether to use torch.compile.
+        warm_start: name or file of a prior to take the UNet's first weights from, where their shapes agree.
     """
 
     cache: Path
@@ -149,6 +159,7 @@ class PriorRecipe:
     seed: int = 0
     device: str = "cpu"
     compile: bool = False
+    warm_start: str | None = None
 
     def setup(self) -> tuple[WienerDenoiser, PriorLoss]:
         """The denoiser, a Wiener filter at first, and its loss."""
@@ -156,6 +167,8 @@ class PriorRecipe:
         latents, c = Latents(self.cache, torch.tensor(self.shift), torch.tensor(self.scale)), len(self.shift)
         torch.manual_seed(self.seed)
         network: Any = convolutional_unet(2 * c, c, self.channels)
+        if self.warm_start is not None:
+            warm_start(network, self.warm_start)
         model = WienerDenoiser(network, c, Schedule.scaled_linear().abar)
         fit_gaussian(model, latents)
         model.network.to(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from blindinv.priors.kernel import KernelDenoiser
 from blindinv.priors.kernel_diffusion import KernelDiffusion
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.pixel import PixelPrior
+from blindinv.priors.tilt import TiltDiffusion
 
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]*\w")
 
@@ -29,8 +30,9 @@ def load_prior(
     uses the network. Example: `load_prior("photos")`, `load_prior("CompVis/ldm-celebahq-256", device="cuda")`.
 
     Args:
-        name: "photos"; weights of `blindinv train prior`; a folder in diffusers' layout (model_index.json and a folder per
-            component); a .safetensors checkpoint of Stable Diffusion 1.x in the original layout; or a hub id "owner/name".
+        name: "photos"; weights of `blindinv train prior` or `blindinv train pixel-prior`; a folder in diffusers' layout
+            (model_index.json and a folder per component); a .safetensors checkpoint of Stable Diffusion 1.x in the original
+            layout; or a hub id "owner/name".
         device: of the networks.
         dtype: of the networks of a folder, file or hub id (bfloat16 is safer than float16 where gradients pass);
             images and latents outside them are float32 always, and shipped priors are float32 throughout.
@@ -114,6 +116,21 @@ def load_kernel_prior(name: str | PathLike[str] = "kernels64", *, device: torch.
     from blindinv.zoo.shipped import KERNEL_PRIOR, build_kernel_prior, read_kind
 
     return build_kernel_prior(*read_kind(_weights_file(name, "kernels64"), KERNEL_PRIOR)).to(device)
+
+
+def load_tilt_prior(name: str | PathLike[str] = "tilt", *, device: torch.device | str = "cpu") -> TiltDiffusion:
+    """A diffusion prior of the tilt maps of turbulence, for any image size, float32.
+
+    Args:
+        name: "tilt", the shipped one; or a weights file of `blindinv train tilt-prior`.
+        device: of the network.
+
+    Raises:
+        ValueError: neither, or weights of something else.
+    """
+    from blindinv.zoo.shipped import TILT_PRIOR, build_tilt_prior, read_kind
+
+    return build_tilt_prior(*read_kind(_weights_file(name, "tilt"), TILT_PRIOR)).to(device)
 
 
 def _weights_file(name: str | PathLike[str], shipped: str) -> Path:

@@ -15,12 +15,14 @@ from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
 from blindinv.priors.kernel_diffusion import KernelDiffusion, PixelwiseDenoiser
 from blindinv.priors.latent import LatentPrior
+from blindinv.priors.pixel import PixelPrior
+from blindinv.priors.tilt import TiltDiffusion
 from blindinv.priors.wiener import WienerDenoiser
 from blindinv.schedule import Schedule
 from blindinv.training.loop import write_atomically
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-SHIPPED = ("photos",)
+SHIPPED = ("photos", "pixels")
 KERNEL_PRIOR, TILT_PRIOR, PIXEL_PRIOR, LATENT_PRIOR = "kernel prior", "tilt prior", "pixel prior", "latent prior"
 
 
@@ -87,6 +89,29 @@ def build_prior(tensors: dict[str, Tensor], config: dict) -> LatentPrior:
     return prior.requires_grad_(False).eval()
 
 
+def build_tilt_prior(tensors: dict[str, Tensor], config: dict) -> TiltDiffusion:
+    """A diffusion prior of tilt maps from the contents of a weights file."""
+    from blindinv.zoo.unet import patch_unet
+
+    schedule = Schedule.linear()
+    denoiser = WienerDenoiser(patch_unet(4, 2, **config["unet"]), 2, schedule.abar)
+    denoiser.load_state_dict(tensors)
+    denoiser.network.to(memory_format=torch.channels_last)
+    return TiltDiffusion(denoiser, schedule, config["scale"]).requires_grad_(False).eval()
+
+
+def build_pixel_prior(tensors: dict[str, Tensor], config: dict) -> PixelPrior:
+    """A pixel-space prior of images from the contents of a weights file."""
+    from blindinv.zoo.unet import patch_unet
+
+    schedule = Schedule.linear()
+    denoiser = WienerDenoiser(patch_unet(6, 3, **config["unet"]), 3, schedule.abar, config["grid"])
+    denoiser.load_state_dict(_part(tensors, "denoiser."))
+    denoiser.network.to(memory_format=torch.channels_last)
+    error, image = Spectrum(config["levels"], tensors["error_power"]), Spectrum([0], tensors["image_power"])
+    return PixelPrior(denoiser, schedule, 3, error, image).requires_grad_(False).eval()
+
+
 def is_ours(path: Path) -> bool:
     """Whether a file bears our mark; False too for what is no safetensors file."""
     try:
@@ -96,7 +121,7 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def load_own(path: Path, prompt: str = "") -> LatentPrior:
+def load_own(path: Path, prompt: str = "") -> LatentPrior | PixelPrior:
     """A prior of images from our weights file.
 
     Raises:
@@ -107,6 +132,8 @@ def load_own(path: Path, prompt: str = "") -> LatentPrior:
         raise ValueError(f"{path} is a {kind(config)}, which takes no text: leave the prompt out")
     if kind(config) == LATENT_PRIOR:
         return build_prior(tensors, config)
+    if kind(config) == PIXEL_PRIOR:
+        return build_pixel_prior(tensors, config)
     raise ValueError(f"{path} is a {kind(config)}, not a prior of images")
 
 
@@ -122,15 +149,15 @@ def build_kernel_prior(tensors: dict[str, Tensor], config: dict) -> KernelDiffus
 
 
 @lru_cache(maxsize=2)
-def load_shipped(name: str = "photos") -> LatentPrior:
-    """The shipped latent prior of photos, on the CPU.
+def load_shipped(name: str = "photos") -> LatentPrior | PixelPrior:
+    """A shipped prior of photos, in latents or in pixels, on the CPU.
 
     Raises:
         ValueError: there is no such prior.
     """
     if name not in SHIPPED:
         raise ValueError(f"no shipped prior is called {name!r}; there is {', '.join(SHIPPED)}")
-    return build_prior(*read_weights(WEIGHTS / f"{name}.safetensors"))
+    return load_own(WEIGHTS / f"{name}.safetensors")
 
 
 @lru_cache(maxsize=1)
