@@ -15,6 +15,7 @@ from blindinv.zoo.shipped import TILT_PRIOR
 from blindinv.zoo.unet import patch_unet
 
 FACTOR = 2
+FIT_MAPS = 2000
 
 
 class TiltCrops:
@@ -62,7 +63,7 @@ class TiltPriorRecipe:
         torch.manual_seed(self.seed)
         network: Any = patch_unet(4, 2, self.channels, FACTOR)
         model = WienerDenoiser(network, 2, Schedule.linear().abar)
-        fit_gaussian(model, TiltCrops())
+        fit_gaussian(model, TiltCrops(), FIT_MAPS)
         network.to(memory_format=torch.channels_last)
         if self.compile:
             network.compile()
