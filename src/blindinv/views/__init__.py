@@ -1,0 +1,1 @@
+"""Pose-free sparse-view 3D: cameras, view-consistent sampling, the search for poses."""
