@@ -12,14 +12,14 @@ from blindinv.schedule import Schedule
 
 
 class Constant(nn.Module):
-    """A network that answers the same everywhere."""
+    """A network that answers the same everywhere: F and G."""
 
-    def __init__(self, value):
+    def __init__(self, f, g=40.0):
         super().__init__()
-        self.value = value
+        self.f, self.g = f, g
 
     def forward(self, x, t):
-        return torch.full_like(x[:, :1], self.value)
+        return torch.cat([torch.full_like(x[:, :1], self.f), torch.full_like(x[:, :1], self.g)], 1)
 
 
 def test_kernels_come_back_and_any_state_decodes_to_the_simplex():
@@ -47,22 +47,34 @@ def test_kernels_of_another_size_are_refused():
         UniformPrior(16).encode(torch.ones(1, 1, 17, 17))
 
 
-def test_without_a_correction_it_is_the_posterior_mean_of_gaussian_pixels():
+def test_with_an_open_gate_it_is_the_posterior_mean_of_gaussian_pixels_and_f_counts_in_its_deviations():
     schedule, generator = Schedule.linear(), torch.Generator().manual_seed(0)
-    model = PixelwiseDenoiser(Constant(0.0), 4, schedule.abar)
+    model, one = (PixelwiseDenoiser(Constant(f), 4, schedule.abar) for f in (0.0, 1.0))
     mean, std = torch.randn(1, 1, 4, 4, generator=generator), 0.2 + torch.rand(1, 1, 4, 4, generator=generator)
     model.fit(mean + std * torch.randn(200_000, 1, 4, 4, generator=generator))
-    prior = KernelDiffusion(model, schedule, 4)
+    one.load_state_dict(model.state_dict())
     for t in (20, 300, 700):
-        a, z_t = schedule.at(t), torch.randn(2, 1, 4, 4, generator=generator)
+        a, z_t, times = schedule.at(t), torch.randn(2, 1, 4, 4, generator=generator), torch.full((2,), t)
         precision = 1 / std.square() + a / (1 - a)
         want = (mean / std.square() + a**0.5 * z_t / (1 - a)) / precision
-        torch.testing.assert_close(prior.denoise(z_t, t), want, rtol=0.02, atol=0.02)
-        one = KernelDiffusion(PixelwiseDenoiser(Constant(1.0), 4, schedule.abar), schedule, 4)
-        one.denoiser.load_state_dict(model.state_dict())
-        torch.testing.assert_close(
-            one.denoise(z_t, t) - prior.denoise(z_t, t), precision.rsqrt().expand_as(z_t), rtol=0.02, atol=0.01
-        )
+        torch.testing.assert_close(model(z_t, times), want, rtol=0.02, atol=0.02)
+        gain = one(z_t, times) - model(z_t, times)
+        torch.testing.assert_close(gain, precision.rsqrt().expand_as(z_t), rtol=0.02, atol=0.01)
+
+
+def test_a_closed_gate_is_an_empty_pixel():
+    schedule = Schedule.linear()
+    prior = KernelDiffusion(PixelwiseDenoiser(Constant(0.3, -40.0), 4, schedule.abar), schedule, 4)
+    assert torch.equal(prior.denoise(torch.randn(2, 1, 4, 4), 500), -torch.ones(2, 1, 4, 4))
+
+
+def test_values_are_clipped_and_gradients_pass():
+    schedule = Schedule.linear()
+    prior, z_t = KernelDiffusion(PixelwiseDenoiser(Constant(0.0), 4, schedule.abar), schedule, 4), torch.full((1, 1, 4, 4), 3.0)
+    z0 = prior.denoise(z_t.requires_grad_(), 10)
+    assert torch.equal(z0, torch.ones_like(z0))
+    (slope,) = torch.autograd.grad(z0.sum(), z_t)
+    assert (slope > 0.5).all()
 
 
 @pytest.mark.parametrize("t", [0, 3, 60, 400, 999])

@@ -12,6 +12,8 @@ from blindinv.schedule import Schedule
 
 FLOOR = 0.05
 """Least standard deviation of a pixel on [-1, 1]: pixels that no training kernel reaches are not thereby impossible."""
+GATE = 4.0
+"""Added to the gate, so that it is open before training."""
 
 
 class KernelStates:
@@ -49,17 +51,19 @@ class KernelStates:
 
 
 class PixelwiseDenoiser(nn.Module):
-    """Posterior mean of z_0: that of independent Gaussian pixels, plus a learned correction.
+    """Posterior mean of z_0: that of independent Gaussian pixels, a learned correction F, and a learned gate G.
 
-        x_0 = w + c F((z_t - sqrt(abar) m) / sqrt(abar s^2 + 1 - abar), w, t)
+        x_0 = sigmoid(G + 4) (w + c F + 1) - 1
         w = m + sqrt(abar) s^2 / (abar s^2 + 1 - abar) (z_t - sqrt(abar) m)
         c = sqrt(1 - abar) s / sqrt(abar s^2 + 1 - abar)
 
     with mean m and standard deviation s of each pixel: the preconditioning of Karras et al., "Elucidating the design space
-    of diffusion-based generative models", 2022, table 1, for fields that are not stationary.
+    of diffusion-based generative models", 2022, table 1, for fields that are not stationary. Most pixels of a kernel are
+    exactly 0 (z = -1); the gate is the probability that one is not, and without it the haze that is left over so many
+    pixels would weigh as much as the kernel.
 
     Args:
-        network: called as `network(cat[residual, w], t)`, two channels in and one out.
+        network: called as `network(cat[residual, w], t)`, two channels in and two out, F and G.
         size: of the states.
         abar: (T,) the noise schedule.
     """
@@ -81,18 +85,18 @@ class PixelwiseDenoiser(nn.Module):
         self.mean.copy_(z.mean(0, keepdim=True))
         self.std.copy_(z.std(0, keepdim=True).clamp(min=FLOOR))
 
-    def correction(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(w, c, F) of the formula above; t is (B,), integer."""
+    def gaussian(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(w, c, residual): mean and standard deviation of Gaussian pixels given z_t, and z_t of zero mean and unit variance."""
         a = self.abar[t].view(-1, 1, 1, 1)
         total = (a * self.std.square() + 1 - a).sqrt()
         r = (z_t - a.sqrt() * self.mean) / total
-        w = self.mean + a.sqrt() * self.std.square() / total * r
-        return w, (1 - a).sqrt() * self.std / total, self.network(torch.cat([r, w], 1), t)
+        return self.mean + a.sqrt() * self.std.square() / total * r, (1 - a).sqrt() * self.std / total, r
 
     def forward(self, z_t: Tensor, t: Tensor) -> Tensor:
         """E[z_0 | z_t], (B, 1, size, size); t is (B,), integer."""
-        w, c, f = self.correction(z_t, t)
-        return w + c * f
+        w, c, r = self.gaussian(z_t, t)
+        f, g = self.network(torch.cat([r, w], 1), t).float().chunk(2, 1)
+        return torch.sigmoid(g + GATE) * (w + c * f + 1) - 1
 
 
 class KernelDiffusion(KernelStates, nn.Module):
@@ -110,5 +114,6 @@ class KernelDiffusion(KernelStates, nn.Module):
         self.denoiser = denoiser
 
     def denoise(self, z_t: Tensor, t: int) -> Tensor:
-        """E[z_0 | z_t], not clipped."""
-        return self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        """E[z_0 | z_t], clipped to [-1, 1] as in the released code of BlindDPS; gradients pass as if it were not."""
+        z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        return z0 + (z0.clamp(-1, 1) - z0).detach()

@@ -41,8 +41,9 @@ class KernelPriorLoss:
         z, t, noise = (v.to(self.device) for v in (z, t, noise))
         a = model.abar[t].view(-1, 1, 1, 1)
         with torch.autocast(z.device.type, torch.bfloat16):
-            w, c, f = model.correction(a.sqrt() * z + (1 - a).sqrt() * noise, t)
-        return (f.float() - (z - w) / c).square().mean()
+            z_t = a.sqrt() * z + (1 - a).sqrt() * noise
+            z0, (_, c, _) = model(z_t, t), model.gaussian(z_t, t)
+        return ((z0 - z) / c).square().mean()
 
 
 class KernelPriorScores:
@@ -58,8 +59,9 @@ class KernelPriorScores:
         for level in LEVELS:
             a = model.abar[level]
             z_t = a.sqrt() * z + (1 - a).sqrt() * torch.randn(z.shape, generator=generator).to(z.device)
-            w, c, f = model.correction(z_t, torch.full((len(z),), level, device=z.device))
-            scores[f"ratio_{level}"] = float((w + c * f - z).square().mean() / (w - z).square().mean())
+            t = torch.full((len(z),), level, device=z.device)
+            w, _, _ = model.gaussian(z_t, t)
+            scores[f"ratio_{level}"] = float((model(z_t, t) - z).square().mean() / (w - z).square().mean())
         return scores
 
 
@@ -93,7 +95,7 @@ class KernelPriorRecipe:
         """The denoiser, of independent Gaussian pixels at first, and its loss."""
         bank = kernel_bank(self.bank, self.size, BANK_SEED)
         torch.manual_seed(self.seed)
-        network: Any = patch_unet(2, 1, self.channels, FACTOR)
+        network: Any = patch_unet(2, 2, self.channels, FACTOR)
         model = PixelwiseDenoiser(network, self.size, Schedule.linear().abar)
         model.fit(kernel_states(bank[:4000]))
         network.to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from torch import Tensor
 from blindinv.priors.wiener import GRID, WienerDenoiser
 from blindinv.schedule import Schedule
 from blindinv.training.data import randint
-from blindinv.training.levels import LEVELS
+from blindinv.training.levels import LEVELS, stratified
 from blindinv.training.loop import write_atomically
 from blindinv.training.warm import warm_start
 from blindinv.zoo.unet import convolutional_unet
@@ -104,9 +104,7 @@ class PriorLoss:
     def __call__(self, model: WienerDenoiser, generator: torch.Generator) -> Tensor:
         """The loss of one batch."""
         z = self.source.crops(self.batch, self.size, generator)
-        u = (torch.arange(self.batch) + torch.rand((), generator=generator)) / self.batch
-        u = torch.where(u < 2 / 3, 0.75 * u, 0.5 + 1.5 * (u - 2 / 3)) * len(model.abar)
-        t, noise = u.long().clamp(0, len(model.abar) - 1), torch.randn(z.shape, generator=generator)
+        t, noise = stratified(self.batch, len(model.abar), generator), torch.randn(z.shape, generator=generator)
         z, t, noise = (v.to(self.device) for v in (z, t, noise))
         a = model.abar[t].view(-1, 1, 1, 1)
         with torch.autocast(z.device.type, torch.bfloat16):

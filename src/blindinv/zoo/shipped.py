@@ -142,7 +142,7 @@ def build_kernel_prior(tensors: dict[str, Tensor], config: dict) -> KernelDiffus
     from blindinv.zoo.unet import patch_unet
 
     schedule, size = Schedule.linear(), config["size"]
-    denoiser = PixelwiseDenoiser(patch_unet(2, 1, **config["unet"]), size, schedule.abar)
+    denoiser = PixelwiseDenoiser(patch_unet(2, 2, **config["unet"]), size, schedule.abar)
     denoiser.load_state_dict(tensors)
     denoiser.network.to(memory_format=torch.channels_last)
     return KernelDiffusion(denoiser, schedule, size).requires_grad_(False).eval()
