@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from blindinv.operators.fourier import otf
+
 PATCH = 64
 DENSITY = 500 / 256**2
 AMPLITUDE = (0.1, 0.4)
@@ -37,6 +39,26 @@ def tilt_maps(batch: int, size: tuple[int, int], generator: torch.Generator | No
     return strength * field.clamp(-LARGEST, LARGEST)
 
 
+def tilt_power(size: tuple[int, int], strength: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
+    """Power spectrum of each component of `tilt_maps` on a torus of `size`, orthonormal half plane (H, W // 2 + 1), pixels^2.
+
+    That of white noise with the mean variance density * 64^2 * E[a^2], smoothed. The field is nearly Gaussian (some 31
+    patches overlap), so this is nearly all there is to know of it.
+
+    Raises:
+        ValueError: a size below that of the smoothing window.
+    """
+    low, high = AMPLITUDE
+    variance = DENSITY * PATCH**2 * (high**3 - low**3) / (3 * (high - low))
+    g = _window(torch.device(device))
+    return strength**2 * variance * otf((g[:, None] * g)[None, None], size)[0, 0].abs().square()
+
+
+def _window(device: torch.device) -> Tensor:
+    g = torch.exp(-0.5 * ((torch.arange(WINDOW, device=device) - WINDOW // 2) / STD).square())
+    return g / g.sum()
+
+
 def _variance(batch: int, size: tuple[int, int], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """sum a_i^2 w_i, (batch, 1, H, W): squares as differences at their four corners, summed up along both axes."""
     h, w = size
@@ -54,7 +76,6 @@ def _variance(batch: int, size: tuple[int, int], generator: torch.Generator | No
 
 def _smooth(x: Tensor) -> Tensor:
     """Convolve with the Gaussian, inside only: (B, C, H + 6, W + 6) -> (B, C, H, W)."""
-    g = torch.exp(-0.5 * ((torch.arange(WINDOW) - WINDOW // 2) / STD).square())
-    weights, (h, w) = (g / g.sum()).tolist(), (n - WINDOW + 1 for n in x.shape[-2:])
+    weights, (h, w) = _window(torch.device("cpu")).tolist(), (n - WINDOW + 1 for n in x.shape[-2:])
     x = torch.stack([weight * x[..., i : i + h, :] for i, weight in enumerate(weights)]).sum(0)
     return torch.stack([weight * x[..., i : i + w] for i, weight in enumerate(weights)]).sum(0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from blindinv.kernels.tilt import AMPLITUDE, DENSITY, PATCH, WINDOW, _smooth, _variance, tilt_maps
+from blindinv.kernels.tilt import AMPLITUDE, DENSITY, PATCH, WINDOW, _smooth, _variance, tilt_maps, tilt_power
 
 
 def rng(seed=0):
@@ -57,3 +57,15 @@ def test_strength_scales_and_clips():
     for strength in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="strength"):
             tilt_maps(1, (30, 50), rng(), strength)
+
+
+def test_power_is_that_of_the_maps():
+    size = (48, 64)
+    maps = tilt_maps(500, size, rng(4), strength=2.0)
+    power = tilt_power(size, strength=2.0)
+    window = torch.hann_window(48)[:, None] * torch.hann_window(64)  # the maps are not periodic
+    x = torch.fft.rfft2(maps * window).abs().square().mean((0, 1)) / window.square().sum()
+    for rows, cols in ((slice(1, 4), slice(1, 4)), (slice(8, 12), slice(4, 8)), (slice(12, 16), slice(12, 20))):
+        assert float(x[rows, cols].mean()) == pytest.approx(float(power[rows, cols].mean()), rel=0.1)
+    whole = torch.fft.fft2(torch.fft.irfft2(power, size)).real
+    assert float(whole.mean()) == pytest.approx(float(maps.square().mean()), rel=0.05)
