@@ -1,6 +1,9 @@
 """Running, storing, resuming and showing, with rows that need no weights."""
 
+import base64
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,15 +13,16 @@ from skimage import data
 from torch import Tensor
 from typer.testing import CliRunner
 
-from blindinv.benchmark import cli
+from blindinv.benchmark import bench, cli
 from blindinv.benchmark.cases import Batch, Case, Task, per_sample
-from blindinv.benchmark.records import Record, append, read
+from blindinv.benchmark.records import Record, append, pack, read
 from blindinv.benchmark.rows import Context, Row, blurred, sparse_true
 from blindinv.benchmark.runner import Plan, run
 from blindinv.benchmark.sheet import Gallery, spread_out
-from blindinv.benchmark.table import PHOTOS64, lines, markdown
+from blindinv.benchmark.table import PHOTOS64, common, label, lines, markdown_lines
 from blindinv.kernels.measure import delta
 from blindinv.metrics import psnr
+from blindinv.solve import Progress
 
 
 def tiny_task(folder: Path, count: int = 5) -> Task:
@@ -59,7 +63,7 @@ def test_another_seed_batch_or_file_is_another_experiment(tmp_path: Path):
     row = {"row": Row(lambda b, c: (calls.append(1), blurred(b, c))[1])}
     list(run(Plan(task, row, Context(), out)))
     list(run(Plan(task, row, Context(seed=1), out)))
-    list(run(Plan(task, row, Context(), out, batch=1)))
+    list(run(Plan(task, row, Context(), out, batch=4)))
     task.cases[0].file.write_text("changed")
     list(run(Plan(task, row, Context(), out)))
     list(run(Plan(task, row, Context(), out)))
@@ -90,7 +94,42 @@ def test_table_has_means_and_counts():
         ["a", "2", "21.00", "22.00", "0.600", "0.800", "1/2", "1.0", "2.0"],
         ["b", "1", "30.00", "30.00", "0.900", "1.000", "1/1", "1.0", "2.0"],
     ]
-    assert markdown(records, PHOTOS64).splitlines()[1].startswith("| --- | ---: |")
+    assert markdown_lines(lines(records, PHOTOS64)).splitlines()[1].startswith("| --- | ---: |")
+
+
+def test_a_table_shows_the_papers_number_beside_ours():
+    records = [record("a", psnr_shift=21), record("b", psnr_shift=30)]
+    table = lines(records, [PHOTOS64[1], PHOTOS64[3]], {"b": {"PSNR, best shift": "29.5 / 28"}})
+    assert table == [
+        ["method", "n", "PSNR, best shift", "paper", "MNC"],
+        ["a", "1", "21.00", "", "–"],
+        ["b", "1", "30.00", "29.5 / 28", "–"],
+    ]
+
+
+def test_rows_of_different_length_are_different_rows():
+    few, many = (replace(record("a", psnr_shift=21), config={"steps": n}) for n in (50, None))
+    assert [label(few), label(many)] == ["a, 50 steps", "a"] and len(lines([few, many], PHOTOS64[1:2])) == 3
+
+
+def test_common_keeps_the_images_that_all_rows_have():
+    records = [record("a", "1"), record("a", "2"), record("a", "3"), record("b", "3"), record("b", "2")]
+    assert [(r.method, r.image) for r in common(records)] == [("a", "2"), ("a", "3"), ("b", "3"), ("b", "2")]
+
+
+def test_packed_records_are_the_same_records_but_small(tmp_path: Path):
+    config, versions = {"steps": 7, "words": "x" * 500}, {"source": "y" * 500}
+    records = [
+        Record("b", "m", str(i), 0, config, {"image": str(i)}, versions, {"psnr": 21.123456789}, 1.0, 2.0, {"t": [9.0, 1.0]})
+        for i in range(20)
+    ]
+    path = tmp_path / "packed.jsonl"
+    path.write_text(pack(records))
+    found = list(read(path).values())
+    assert [replace(r, figures={}) for r in found] == [replace(r, figures={}) for r in records]
+    assert found[0].figures == {"psnr": 21.123} and path.stat().st_size < 10_000 and pack(found) == pack(records)
+    append(path, records[:1])
+    assert len(read(path)) == 20, "a run goes on from a packed file"
 
 
 def test_gallery_keeps_and_arranges(tmp_path: Path):
@@ -109,9 +148,30 @@ def test_gallery_keeps_and_arranges(tmp_path: Path):
     assert sorted(p.name for p in (tmp_path / "g" / "m").iterdir())[:2] == ["0.png", "0.safetensors"]
 
 
+def test_curves_and_kernels_are_stored_where_they_are_shown(tmp_path: Path):
+    def method(batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
+        for i, t in enumerate((900, 500, 100)):
+            phi = delta(9, len(batch.y)) / (i + 1)
+            context.record(Progress(i + 1, 3, t, t != 500, phi, batch.y, batch.y))
+        return batch.y, phi
+
+    def watch(batch: Batch, p: Progress) -> list[dict[str, float]]:
+        return per_sample(peak=p.phi.amax((1, 2, 3)), level=batch.truth.mean((1, 2, 3)))
+
+    seen = []
+    context = Context(record=seen.append)
+    plan = Plan(tiny_task(tmp_path, 2), {"row": Row(method)}, context, tmp_path / "out.jsonl", batch=2, watch=watch, kernels=True)
+    first, second = run(plan)
+    assert first.curves == {"peak": [1, pytest.approx(1 / 3)], "level": [0, 0], "t": [900, 100]}
+    assert second.curves["level"] == [0.5, 0.5] and len(seen) == 3 and context.record == seen.append
+    with Image.open(io.BytesIO(base64.b64decode(first.kernels["found"]))) as image:
+        assert image.size == (9, 9) and image.getpixel((4, 4)) == 255 and image.getpixel((0, 0)) == 0
+    assert list(run(plan)) == [first, second]
+
+
 @pytest.fixture
 def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blindinv.benchmark.rows.rows", lambda: {"blurred": Row(blurred), "sparse-true": Row(sparse_true)})
+    monkeypatch.setattr(bench, "rows", lambda: {"blurred": Row(blurred), "sparse-true": Row(sparse_true)})
 
 
 def test_command(tmp_path: Path, no_models: None):

@@ -1,1 +1,1 @@
-"""The tables of the docs, one command each: `blindinv bench photos-64` and `blindinv bench levin`."""
+"""The tables and figures of the papers, one command each: `blindinv bench NAME`."""

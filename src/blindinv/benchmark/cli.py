@@ -1,106 +1,108 @@
-"""The commands `blindinv bench photos-64`, `blindinv bench levin` and `blindinv bench prior`."""
+"""The commands `blindinv bench NAME`: a table or figure of the papers each, and the page that shows them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from blindinv.benchmark.cases import Task
-    from blindinv.benchmark.records import Record
-    from blindinv.benchmark.rows import Context
-    from blindinv.benchmark.runner import Plan
-    from blindinv.benchmark.table import Column
+from blindinv.benchmark.options import Options, one_line_errors, run_bench
 
-app = typer.Typer(name="bench", help="The tables of the docs.", no_args_is_help=True)
+app = typer.Typer(name="bench", help="The tables and figures of the papers, one command each.", no_args_is_help=True)
 
-DEFAULT = ("blurred", "wiener-true", "sparse-true", "latentdem-true", "latentdem")
+ON_PHOTOS = {
+    "photos-64": "The default method and its references on synthetic camera shake, 64 photos.",
+    "table1": "All methods on synthetic camera shake (LatentDEM, table 1).",
+    "table2": "Skip-gradient schemes: time and quality (LatentDEM, table 2).",
+    "table3": "Vanilla EM and diffusion EM (LatentDEM, table 3).",
+    "annealing": "The kernel's error over t, with and without annealing (LatentDEM, figure 5).",
+    "priors": "The default method on two priors (LatentDEM, figure 10); give --prior twice.",
+    "kernel-prior": "BlindDPS with a diffusion prior of kernels and with none (BlindDPS, ablation).",
+    "sparsity": "BlindDPS with l1 and l0 norms of the kernel; --weight several times (BlindDPS, table 4).",
+    "ablations": "The default method with one part left out at a time.",
+    "published": "LatentDEM as published.",
+}
+"""Those that take a folder of photos. Here so that `--help` needs no torch; what they are is in `BENCHES` of their files."""
 
-Method = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="A row of the table; give it several times.")]
+Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name.", show_default=False)]
+Levin = Annotated[
+    Path, typer.Argument(metavar="DIR", help="im1_kernel1_img.png, ... and gt/im1.png, gt/kernel1.png, ...", show_default=False)
+]
+Method = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="A row; give it several times.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures.")]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")]
-Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side.")]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side; a killed run loses those in hand.")]
+Sigma = Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")]
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")]
-Prior = Annotated[str | None, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images; else the method's own.")]
+Prior = Annotated[list[str] | None, typer.Option("--prior", metavar="NAME|PATH|HUB", help="Diffusion model of images.")]
+Weight = Annotated[list[float] | None, typer.Option("--weight", metavar="X", min=0, help="Of the norm (sparsity only).")]
+Lpips = Annotated[Path | None, typer.Option(metavar="FILE", help="torchvision's AlexNet or VGG-16, for LPIPS.")]
+KernelSize = Annotated[int, typer.Option(metavar="N", min=9, max=129, help="Width of the kernel to find.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
 Pictures = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a few results there and make a contact sheet.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Run also what is stored.")]
 
 
-@app.command("photos-64")
-def photos_64(
-    images: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name are taken.", show_default=False)
-    ],
-    method: Method = None,
-    limit: Limit = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")] = Path(
-        "runs/photos-64.jsonl"
-    ),
-    seed: Seed = 0,
-    batch: Batch = 4,
-    sigma: Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")] = 0.02,
-    steps: Steps = None,
-    prior: Prior = None,
-    device: Device = "auto",
-    pictures: Pictures = None,
-    redo: Redo = False,
-) -> None:
-    """Synthetic camera shake on photos of 256x256: PSNR, SSIM and kernel MNC after the best shift.
+def _command(name: str) -> Callable[..., None]:
+    def command(
+        images: Images,
+        method: Method = None,
+        limit: Limit = None,
+        out: Out = None,
+        seed: Seed = 0,
+        batch: Batch = 1,
+        sigma: Sigma = 0.02,
+        steps: Steps = None,
+        prior: Prior = None,
+        weight: Weight = None,
+        lpips: Lpips = None,
+        device: Device = "auto",
+        pictures: Pictures = None,
+        redo: Redo = False,
+    ) -> None:
+        options = Options(method or (), limit, out, seed, batch, steps, prior or (), device, pictures, redo, weight or ())
+        with one_line_errors():
+            from blindinv.benchmark.photos64 import photos64_task
 
-    A run that was stopped goes on where it was.
-    """
-    from blindinv.benchmark.photos64 import photos64_task
-    from blindinv.benchmark.table import PHOTOS64
+            run_bench(name, options, lambda limit: photos64_task(images, limit=limit, seed=seed, sigma=sigma, lpips=lpips))
 
-    with _one_line_errors():
-        task = photos64_task(images, limit=limit, seed=seed, sigma=sigma)
-        plan = _plan(task, method, out, batch, redo, _context(prior, device, seed, steps))
-        _bench(plan, PHOTOS64, pictures)
+    return command
+
+
+for _name, _help in ON_PHOTOS.items():
+    app.command(_name, help=f"{_help}\n\nA run that was stopped goes on where it was.")(_command(_name))
 
 
 @app.command("levin")
 def levin(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="im1_kernel1_img.png, ... and gt/im1.png, gt/kernel1.png, ...", show_default=False),
-    ],
+    folder: Levin,
     method: Method = None,
-    kernel_size: Annotated[int, typer.Option(metavar="N", min=9, max=129, help="Width of the kernel to find.")] = 31,
+    kernel_size: KernelSize = 31,
     limit: Limit = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")] = Path(
-        "runs/levin.jsonl"
-    ),
+    out: Out = None,
     seed: Seed = 0,
-    batch: Batch = 4,
+    batch: Batch = 1,
     steps: Steps = None,
     prior: Prior = None,
     device: Device = "auto",
     pictures: Pictures = None,
     redo: Redo = False,
 ) -> None:
-    """Real camera shake (Levin et al. 2009): PSNR after the best shift in quarter pixels.
+    """All methods on real camera shake (Levin et al. 2009): PSNR after the best shift in quarter pixels, error ratio.
 
     A run that was stopped goes on where it was.
     """
-    from blindinv.benchmark.levin import levin_task
-    from blindinv.benchmark.table import LEVIN
+    options = Options(method or (), limit, out, seed, batch, steps, prior or (), device, pictures, redo)
+    with one_line_errors():
+        from blindinv.benchmark.levin import levin_task
 
-    with _one_line_errors():
-        task = levin_task(folder, kernel_size=kernel_size, limit=limit)
-        plan = _plan(task, method, out, batch, redo, _context(prior, device, seed, steps))
-        _bench(plan, LEVIN, pictures)
+        run_bench("levin", options, lambda limit: levin_task(folder, kernel_size=kernel_size, limit=limit))
 
 
 @app.command("prior")
 def prior_report(
-    images: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name are taken.", show_default=False)
-    ],
+    images: Images,
     prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Latent diffusion model of images.")] = "photos",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photos that are denoised; the round trip takes all.")] = 16,
     out: Annotated[Path, typer.Option(metavar="DIR", help="prior.md, prior.json and samples.png go there.")] = Path(
@@ -110,84 +112,54 @@ def prior_report(
     device: Device = "auto",
 ) -> None:
     """What a latent prior can do by itself: round trip, denoising next to classical denoisers, samples."""
-    with _one_line_errors():
+    with one_line_errors():
+        from rich.console import Console
+
+        from blindinv.benchmark.options import context
         from blindinv.benchmark.prior import read_photos, report, samples_picture, write
         from blindinv.benchmark.table import rich_lines
 
-        context, photos = _context(prior, device, seed, None), read_photos(images, seed)
+        what, photos = context(prior, device, seed, None), read_photos(images, seed)
         console, sections = Console(), []
         with Console(stderr=True).status("loading") as status:
-            for section in report(context, photos, limit, status.update):
+            for section in report(what, photos, limit, status.update):
                 sections.append(section)
                 console.print(rich_lines(section.title, section.lines))
             status.update("samples")
-            write(out, context, photos, sections, samples_picture(context))
+            write(out, what, photos, sections, samples_picture(what))
         typer.echo(f"report: {out / 'prior.md'}   figures: {out / 'prior.json'}   samples: {out / 'samples.png'}")
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Exit code 2 and one line for what the user can put right, 130 for Ctrl-C."""
-    from blindinv.photo.errors import first_line
-
-    try:
-        yield
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"blindinv: {first_line(error)}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
+Records = Annotated[Path, typer.Option(metavar="DIR", help="Stored records, NAME.jsonl each.")]
 
 
-def _context(prior: str | None, device: str, seed: int, steps: int | None) -> "Context":
-    from blindinv.benchmark.rows import Context
-    from blindinv.photo.settings import parse_device
+@app.command("store")
+def store(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Records of runs, NAME.jsonl.", show_default=False)],
+    records: Records = Path("docs/records"),
+) -> None:
+    """Add the records of runs to those that are kept with the docs, smaller."""
+    with one_line_errors():
+        from blindinv.benchmark.report import store_file
 
-    return Context(prior, parse_device(device), seed, steps)
-
-
-def _plan(task: "Task", methods: Sequence[str] | None, out: Path, batch: int, redo: bool, context: "Context") -> "Plan":
-    from blindinv.benchmark.rows import rows
-    from blindinv.benchmark.runner import Plan
-
-    table = rows()
-    names = list(dict.fromkeys(methods or DEFAULT))
-    for name in names:
-        if name not in table:
-            raise ValueError(f"--method {name}: there is no such row; give one of {', '.join(table)}")
-    return Plan(task, {name: table[name] for name in names}, context, out, batch, redo)
+        for file in files:
+            typer.echo(f"{file} -> {store_file(file, records)}")
 
 
-def _bench(plan: "Plan", columns: "Sequence[Column]", pictures: Path | None) -> None:
-    """Run, then print the table, write it beside the records, and make the contact sheet."""
-    from blindinv.benchmark.runner import run
-    from blindinv.benchmark.sheet import Gallery, spread_out
-    from blindinv.benchmark.table import rich_table, write_markdown
+@app.command("report")
+def report_page(
+    records: Records = Path("docs/records"),
+    out: Annotated[list[Path] | None, typer.Option("--out", metavar="FILE", help="Page; several times.")] = None,
+    figures: Annotated[Path, typer.Option(metavar="DIR", help="Figures are drawn there.")] = Path("docs/images"),
+) -> None:
+    """Write the tables of docs/results.md and README.md, and their figures, from the stored records.
 
-    gallery = Gallery(pictures, spread_out(plan.task.cases)) if pictures else None
-    with _progress(plan) as advance:
-        steps = run(plan, gallery.keep, gallery.missing) if gallery else run(plan)
-        records = [advance(record) for record in steps]
-    Console().print(rich_table(plan.task.name, records, columns))
-    write_markdown(plan.out.with_suffix(".md"), records, columns)
-    typer.echo(f"records: {plan.out}   table: {plan.out.with_suffix('.md')}")
-    if gallery:
-        typer.echo(f"pictures: {gallery.sheet(list(plan.methods))}")
+    Only what lies between "<!-- begin ... -->" and "<!-- end -->" is written anew.
+    """
+    with one_line_errors():
+        from blindinv.benchmark.report import draw_figures, fill_file
 
-
-@contextmanager
-def _progress(plan: "Plan") -> "Iterator[Callable[[Record], Record]]":
-    """Two bars on stderr, images done and steps of the group in hand; yields what to call with each record."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        images = bar.add_task("images", total=len(plan.methods) * len(plan.task.cases))
-        inner = bar.add_task("steps", total=None)
-        plan.context.record = lambda p: bar.update(inner, completed=p.step, total=p.total)
-
-        def advance(record: "Record") -> "Record":
-            bar.update(images, advance=1, description=f"images ({record.method})")
-            return record
-
-        yield advance
+        for page in out or [Path("docs/results.md"), Path("README.md")]:
+            typer.echo(f"{page}: {'written' if fill_file(page, records) else 'as it was'}")
+        for path, new in draw_figures(records, figures):
+            typer.echo(f"{path}: {'drawn' if new else 'as it was'}")

@@ -5,6 +5,7 @@ Gaussian noise of standard deviation 0.02 on [0, 1] from a generator of its own.
 after the best whole-pixel shift within +-8 pixels; kernels are compared by the maximum of the normalised cross-correlation (MNC).
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from blindinv.benchmark.cases import Batch, Case, Figures, Task, per_sample, to_tensor
+from blindinv.benchmark.lpips import Distance, load_lpips
+from blindinv.benchmark.records import sha256
 from blindinv.kernels.motion import motion_kernels
 from blindinv.metrics import best_shift, kernel_mse, mnc, psnr, ssim
 from blindinv.operators.convolution import CircularConvolution
@@ -32,7 +35,9 @@ def square(image: Image.Image, size: int = SIZE) -> Image.Image:
     return middle if side == size else middle.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def photos64_task(folder: Path, *, limit: int | None = None, seed: int = 0, sigma: float = 0.02) -> Task:
+def photos64_task(
+    folder: Path, *, limit: int | None = None, seed: int = 0, sigma: float = 0.02, lpips: Path | None = None
+) -> Task:
     """The protocol on the photos of a folder, sorted by name; at most 64.
 
     Args:
@@ -40,9 +45,10 @@ def photos64_task(folder: Path, *, limit: int | None = None, seed: int = 0, sigm
         limit: only the first so many. Kernel and noise of a photo do not depend on it.
         seed: of kernels and noise.
         sigma: noise level on [0, 1].
+        lpips: weights for LPIPS, see `load_lpips`; None: that figure is left out.
 
     Raises:
-        ValueError: no pictures there, a file that is no picture, or a negative number.
+        ValueError: no pictures there, a file that is no picture or no weights, or a negative number.
     """
     if sigma < 0 or (limit is not None and limit < 1):
         raise ValueError("sigma must not be negative, and limit must be 1 or more")
@@ -60,7 +66,9 @@ def photos64_task(folder: Path, *, limit: int | None = None, seed: int = 0, sigm
         "boundary": "circular",
         "data_seed": seed,
     }
-    return Task("photos-64", cases, KERNEL, True, score, config)
+    if lpips is None:
+        return Task("photos-64", cases, KERNEL, True, score, config)
+    return Task("photos-64", cases, KERNEL, True, partial(score, lpips=load_lpips(lpips)), config | {"lpips": sha256(lpips)})
 
 
 def _case(file: Path, kernel: Tensor, rng: torch.Generator, sigma: float) -> Case:
@@ -73,13 +81,15 @@ def _case(file: Path, kernel: Tensor, rng: torch.Generator, sigma: float) -> Cas
     return Case(file.name, file, y + sigma * randn(tuple(y.shape), [rng]), truth, kernel, sigma)
 
 
-def score(batch: Batch, images: Tensor, kernels: Tensor) -> list[Figures]:
-    """PSNR as it is; PSNR and SSIM after the best shift; MNC and squared error of the kernel."""
+def score(batch: Batch, images: Tensor, kernels: Tensor, lpips: Distance | None = None) -> list[Figures]:
+    """PSNR as it is; PSNR, SSIM and LPIPS after the best shift; MNC and squared error of the kernel."""
     aligned, _ = best_shift(images, batch.truth)
+    perceptual = {} if lpips is None else {"lpips": lpips(aligned, batch.truth)}
     return per_sample(
         psnr=psnr(images, batch.truth),
         psnr_shift=psnr(aligned, batch.truth),
         ssim=ssim(aligned, batch.truth),
         mnc=mnc(kernels, batch.kernel),
         kernel_mse=kernel_mse(kernels, batch.kernel),
+        **perceptual,
     )

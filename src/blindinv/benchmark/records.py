@@ -5,13 +5,14 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("blindinv", "torch", "numpy", "pillow", "diffusers")
+SHARED = ("config", "versions")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Record:
         figures: PSNR and so on.
         seconds: wall-clock time of the method, of its batch divided by the batch size.
         cpu_seconds: the same in processor time of all threads.
+        curves: figures at every full step, and "t".
+        kernels: "found" and "true" as PNG in base64, where a figure shows them.
     """
 
     benchmark: str
@@ -41,6 +44,8 @@ class Record:
     figures: dict[str, float]
     seconds: float
     cpu_seconds: float
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    kernels: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -56,14 +61,47 @@ def key(benchmark: str, method: str, image: str, seed: int, config: dict[str, An
 def read(path: Path) -> dict[str, Record]:
     """The stored records by key, the latest of each; lines that a killed writer left half-written are passed over."""
     records: dict[str, Record] = {}
+    shared: dict[str, Any] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                record = Record(**json.loads(line))
-            except (json.JSONDecodeError, TypeError):
+                line = json.loads(text)
+                if "shared" in line:
+                    shared[line["shared"]] = line["value"]
+                    continue
+                record = Record(**{k: shared[v] if k in SHARED and isinstance(v, str) else v for k, v in line.items()})
+            except (json.JSONDecodeError, TypeError, KeyError):
                 continue
             records[record.key] = record
     return records
+
+
+def pack(records: Iterable[Record]) -> str:
+    """Records as `read` takes them, small enough to be kept with the docs.
+
+    What many of them share is written once, in a line of its own before the first that needs it; numbers have five digits.
+    """
+    lines, known = [], set()
+    for record in records:
+        line = asdict(record)
+        for name in SHARED:
+            text = json.dumps(line[name], sort_keys=True)
+            mark = "#" + hashlib.sha256(text.encode()).hexdigest()[:12]
+            if mark not in known:
+                lines.append({"shared": mark, "value": line[name]})
+                known.add(mark)
+            line[name] = mark
+        line |= {k: _short(line[k]) for k in ("figures", "seconds", "cpu_seconds", "curves")}
+        lines.append({k: v for k, v in line.items() if v or k not in ("curves", "kernels")})
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return float(f"{value:.5g}")
 
 
 def append(path: Path, records: Iterable[Record]) -> None:

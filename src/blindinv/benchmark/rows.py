@@ -1,9 +1,9 @@
 """The rows of the tables: functions of a batch and a context -> images (B, 3, H, W) and kernels (B, 1, n, n)."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
@@ -49,15 +49,15 @@ class Context:
             self._loaded[name] = load_prior(name, device=self.device)
         return self._loaded[name]
 
-    def models(self, method: "Method") -> "Models":
-        """What a method needs, on the device."""
+    def models(self, row: "Method | Row") -> "Models":
+        """What a method, or the row of one, needs, on the device; loaded once."""
         from blindinv.methods.method import Models
         from blindinv.zoo.models import completed
 
-        models = Models(prior=self.prior(method.own_prior)) if "prior" in method.needs else Models()
-        key = "models of " + ", ".join(method.needs) + (method.own_prior if "prior" in method.needs else "")
+        key = "models of " + ", ".join((*row.needs, row.own_prior if "prior" in row.needs else ""))
         if key not in self._loaded:
-            self._loaded[key] = completed(method, models, self.device)
+            models = Models(prior=self.prior(row.own_prior)) if "prior" in row.needs else Models()
+            self._loaded[key] = completed(cast("Method", row), models, self.device)
         return self._loaded[key]
 
     def weights(self, needs: tuple[str, ...], own: str = "photos") -> dict[str, str]:
@@ -96,20 +96,48 @@ def rows() -> dict[str, Row]:
 
     table = {"blurred": Row(blurred), "wiener-true": Row(wiener_true, ("prior",)), "sparse-true": Row(sparse_true)}
     for name, method in (dict(methods()) | ABLATIONS).items():
-        settings = describe(method)
-        table[name] = Row(partial(_deblur, method=method), method.needs, method.own_prior, settings)
-        true = partial(_deblur, method=method, true_kernel=True)
-        table[f"{name}-true"] = Row(true, method.needs, method.own_prior, settings)
+        table |= {name: method_row(method), f"{name}-true": method_row(method, true_kernel=True)}
     return table
 
 
+def method_row(method: "Method", own_prior: str | None = None, true_kernel: bool = False) -> Row:
+    """A method as a row.
+
+    Args:
+        method: with its settings.
+        own_prior: name or path of an image prior in the place of the method's own.
+        true_kernel: whether the method is given the true kernel.
+    """
+    call = partial(_deblur, method=method, own_prior=own_prior or method.own_prior, true_kernel=true_kernel)
+    return Row(call, method.needs, own_prior or method.own_prior, describe(method))
+
+
+def blind(method: "Method") -> bool:
+    """Whether a method finds kernels; those that are only for known ones have an attribute `known`."""
+    return not getattr(method, "known", False)
+
+
 def describe(method: object) -> dict[str, Any]:
-    """The constants of a method that is a dataclass or a partial function; empty for others."""
+    """The constants of a method that is a dataclass or a partial function, the same in every process; empty for others."""
     if isinstance(method, partial):
-        return {k: repr(v) for k, v in method.keywords.items()}
+        return {k: _text(v) for k, v in method.keywords.items()}
     if is_dataclass(method) and not isinstance(method, type):
-        return {k: repr(v) for k, v in asdict(method).items() if k not in ("about", "needs", "own_prior")}
+        values = {f.name: getattr(method, f.name) for f in fields(method)}
+        return {k: _text(v) for k, v in values.items() if k not in ("about", "needs", "own_prior")}
     return {}
+
+
+def _text(value: Any) -> str:
+    """As repr, with functions and values that hold functions by name instead of by address."""
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = ", ".join(f"{f.name}={_text(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__name__}({inside})"
+    if isinstance(value, list | tuple):
+        inside = ", ".join(_text(v) for v in value)
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    if isinstance(value, partial):
+        return f"{_text(value.func)}({', '.join(f'{k}={_text(v)}' for k, v in value.keywords.items())})"
+    return getattr(value, "__qualname__", None) or repr(value)
 
 
 def blurred(batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
@@ -137,10 +165,10 @@ def sparse_true(batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
     return sparse_deconvolution(batch.problem()), batch.kernel
 
 
-def _deblur(batch: Batch, context: Context, method: Any, true_kernel: bool = False) -> tuple[Tensor, Tensor]:
+def _deblur(batch: Batch, context: Context, method: "Method", own_prior: str, true_kernel: bool = False) -> tuple[Tensor, Tensor]:
     from blindinv.deblur import deblur
 
-    models = context.models(method)
+    models = context.models(Row(blurred, method.needs, own_prior))
     result = deblur(
         batch.y,
         method=method,

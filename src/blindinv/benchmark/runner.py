@@ -1,7 +1,10 @@
 """Run methods on the cases of a task, storing what is done and passing over what is stored."""
 
+import base64
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindinv.benchmark.cases import Batch, Case, Task
+from blindinv.benchmark.cases import Batch, Case, Figures, Task
 from blindinv.benchmark.records import Record, append, key, read, sha256, versions
 from blindinv.benchmark.rows import Context, Row
+from blindinv.photo.pictures import kernel_picture
+from blindinv.solve import Progress
 
 Keep = Callable[[str, Case, Tensor, Tensor], None]
+Watch = Callable[[Batch, Progress], list[Figures]]
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,18 @@ class Plan:
         batch: cases side by side. Groups of cases are fixed, and a group is run whole, so that a resumed run
             gives what an uninterrupted one gives; a killed run loses the group in hand.
         redo: run also what is stored.
+        watch: figures of each sample at each full step of a method, to be stored as curves.
+        kernels: store pictures of the kernels.
     """
 
     task: Task
     methods: dict[str, Row]
     context: Context
     out: Path
-    batch: int = 4
+    batch: int = 1
     redo: bool = False
+    watch: Watch | None = None
+    kernels: bool = False
 
     def __post_init__(self) -> None:
         """Check the batch size."""
@@ -85,18 +95,54 @@ def _key(plan: Plan, name: str, row: Row, case: Case) -> str:
 def _measure(plan: Plan, name: str, row: Row, group: Sequence[Case], keep: Keep | None) -> list[Record]:
     """Run one group, store its records and return them."""
     batch = plan.task.batch(group, plan.context.device)
-    images, kernels, seconds, cpu = _timed(row, batch, plan.context)
+    if row.needs:
+        plan.context.models(row)  # loaded before the clock starts
+    with _watching(plan, batch) as curves:
+        images, kernels, seconds, cpu = _timed(row, batch, plan.context)
     figures = plan.task.score(batch.cpu(), images, kernels)
-    config = plan.config(row)
-    records = [
-        Record(plan.task.name, name, case.name, plan.context.seed, config, plan.hashes(row, case), versions(), f, seconds, cpu)
-        for case, f in zip(group, figures, strict=True)
-    ]
+    config, seed = plan.config(row), plan.context.seed
+    records = []
+    for i, case in enumerate(group):
+        small = {"found": _png(kernels[i : i + 1]), "true": _png(case.kernel)} if plan.kernels else {}
+        hashes = plan.hashes(row, case)
+        records.append(
+            Record(plan.task.name, name, case.name, seed, config, hashes, versions(), figures[i], seconds, cpu, curves[i], small)
+        )
     if keep is not None:
         for i, case in enumerate(group):
             keep(name, case, images[i : i + 1], kernels[i : i + 1])
     append(plan.out, records)
     return records
+
+
+@contextmanager
+def _watching(plan: Plan, batch: Batch) -> Iterator[list[dict[str, list[float]]]]:
+    """Let the plan's watch see each full step; yields the curves of each sample, which fill as the method runs."""
+    curves: list[dict[str, list[float]]] = [{} for _ in batch.y]
+    before, watch = plan.context.record, plan.watch
+    if watch is None:
+        yield curves
+        return
+
+    def record(p: Progress) -> None:
+        if before is not None:
+            before(p)
+        if p.full:
+            for curve, figures in zip(curves, watch(batch, p), strict=True):
+                for k, v in (figures | {"t": float(p.t)}).items():
+                    curve.setdefault(k, []).append(v)
+
+    plan.context.record = record
+    try:
+        yield curves
+    finally:
+        plan.context.record = before
+
+
+def _png(kernel: Tensor) -> str:
+    buffer = io.BytesIO()
+    kernel_picture(kernel, side=1).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _timed(row: Row, batch: Batch, context: Context) -> tuple[Tensor, Tensor, float, float]:

@@ -122,6 +122,7 @@ class Paper:
 
     steps: int = 1000
     skip: Skip = field(default_factory=Skip)
+    anneal: Annealing = Anneal(linear)
     known: bool = False
     about: About = PAPER
     needs: tuple[str, ...] = ("prior", "denoiser")
@@ -132,7 +133,7 @@ class Paper:
         if self.known and problem.kernel is None:
             raise ValueError("psld is not blind: give it the kernel")
         skip = self.skip if options.skip is None else Skip(*options.skip)
-        return latentdem_paper(problem, models.prior, models.denoiser, options.steps or self.steps, skip)
+        return latentdem_paper(problem, models.prior, models.denoiser, options.steps or self.steps, skip, self.anneal)
 
 
 PSLD = About(

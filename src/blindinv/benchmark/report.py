@@ -1,0 +1,139 @@
+"""The pages of the docs: tables and goals are written from stored records, between markers, and never by hand.
+
+A block is `<!-- begin WHAT NAME OPTION... -->`, its text, `<!-- end -->`. WHAT is
+
+    table   the table NAME. Options: `common`, only the images that all rows have; `first=N`, only the first N by name;
+            `rows=a,b`, only these rows.
+    goals   the goals of NAME, what was asked and what was reached.
+    source  what NAME stands for in the papers.
+    file    the file NAME of the records, Markdown that another command wrote.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from blindinv.benchmark.bench import Bench, Results, benches
+from blindinv.benchmark.figures import write_figure
+from blindinv.benchmark.records import Record, pack, read
+from blindinv.benchmark.table import common, lines, markdown_lines
+from blindinv.training.loop import write_atomically
+
+BLOCK = re.compile(r"<!-- begin (?P<what>\w+) (?P<name>\S+)(?P<options>[^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
+LARGEST = 1_000_000
+NOT_RUN = "*Not run.*\n"
+
+
+def fill(text: str, records: Path) -> str:
+    """A page with its blocks written anew.
+
+    Args:
+        text: of the page.
+        records: folder of NAME.jsonl.
+
+    Raises:
+        ValueError: a block that is not known, or an option that is none.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        options = dict(part.partition("=")[::2] for part in match["options"].split())
+        opening = match[0].partition("\n")[0]
+        return f"{opening}\n\n{_block(match['what'], match['name'], options, records)}\n<!-- end -->"
+
+    return BLOCK.sub(block, text)
+
+
+def _block(what: str, name: str, options: Mapping[str, str], records: Path) -> str:
+    if what == "file":
+        return _file(records / name)
+    if name not in benches() or what not in ("table", "goals", "source"):
+        raise ValueError(f"a page has the block 'begin {what} {name}', which is none")
+    bench = benches()[name]
+    if what == "source":
+        return f"Stands for {bench.source}\n"
+    found = chosen(list(read(records / f"{name}.jsonl").values()), options)
+    if not found:
+        return NOT_RUN
+    if what == "goals":
+        return goals(bench, found)
+    return markdown_lines(lines(found, bench.columns, bench.published))
+
+
+def chosen(records: list[Record], options: Mapping[str, str]) -> list[Record]:
+    """Those that the options of a block ask for.
+
+    Raises:
+        ValueError: an option that is none.
+    """
+    for option, value in options.items():
+        if option == "rows":
+            names = value.split(",")
+            records = sorted((r for r in records if r.method in names), key=lambda r: names.index(r.method))
+        elif option == "first":
+            images = sorted({r.image for r in records})[: int(value)]
+            records = [r for r in records if r.image in images]
+        elif option == "common":
+            records = common(records)
+        else:
+            raise ValueError(f"a page has a block with the option '{option}', which is none")
+    return records
+
+
+def goals(bench: Bench, records: list[Record]) -> str:
+    """What was asked and what was reached, as a Markdown table; goals of which nothing was run say so."""
+    results = Results(records)
+    body = "".join("| " + " | ".join(goal.line(results)) + " |\n" for goal in bench.goals)
+    return "| goal | asked | reached |\n| --- | --- | --- |\n" + body
+
+
+def _file(path: Path) -> str:
+    """A stored Markdown page without its first heading, and the others one level lower."""
+    if not path.is_file():
+        return NOT_RUN
+    text = re.sub(r"\A# .*\n+", "", path.read_text(encoding="utf-8"))
+    return re.sub(r"^## ", "### ", text, flags=re.MULTILINE).strip() + "\n"
+
+
+def fill_file(page: Path, records: Path) -> bool:
+    """Fill a page in its place, whole or not at all.
+
+    Returns:
+        whether anything changed.
+
+    Raises:
+        ValueError: as `fill`, or there is no such page.
+    """
+    if not page.is_file():
+        raise ValueError(f"{page} is no page")
+    before = page.read_text(encoding="utf-8")
+    after = fill(before, records)
+    if after != before:
+        write_atomically(page, lambda p: p.write_text(after, encoding="utf-8"))
+    return after != before
+
+
+def draw_figures(records: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Draw the figure of every table of which there are records; yields its path and whether it is new."""
+    for name, bench in benches().items():
+        stored = list(read(records / f"{name}.jsonl").values())
+        if bench.figure is not None and stored:
+            path = folder / f"{name}.png"
+            yield path, write_figure(path, bench.figure, common(stored))
+
+
+def store_file(file: Path, records: Path) -> Path:
+    """Add the records of a run to the stored ones of the same name; those of the same experiment are replaced.
+
+    Raises:
+        ValueError: there are none, or the file would be too large.
+    """
+    new = read(file)
+    if not new:
+        raise ValueError(f"{file} has no records")
+    path = records / file.name
+    text = pack((read(path) | new).values())
+    if len(text.encode()) > LARGEST:
+        raise ValueError(f"{path} would be larger than 1 MB; store fewer records in it")
+    records.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    return path
