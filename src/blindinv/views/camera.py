@@ -69,7 +69,7 @@ class Camera:
     @classmethod
     def of(cls, pose: Tensor, fov: float = FOV) -> "Camera":
         """From (B, 3): polar, azimuth, radius."""
-        return cls(*pose.unbind(-1), fov)
+        return cls(pose[..., 0], pose[..., 1], pose[..., 2], fov)
 
     @property
     def pose(self) -> Tensor:
