@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from blindinv.baselines.sparse import sparse_deconvolution
 from blindinv.benchmark.levin import levin_task, turn
 from blindinv.benchmark.photos64 import photos64_task, square
 from blindinv.kernels.motion import motion_kernels
@@ -76,6 +77,16 @@ def test_levin_finds_how_the_kernel_lies(tmp_path: Path, flipped: bool):
     assert case.sigma == pytest.approx(0.01, abs=0.005)
     figures = task.score(task.batch([case], "cpu"), case.truth, case.kernel)
     assert figures[0]["psnr_shift"] > 100 and figures[0]["mnc"] == pytest.approx(1, abs=1e-3)
+
+
+def test_error_ratio_is_one_for_the_deconvolution_with_the_true_kernel(tmp_path: Path):
+    task = levin_task(camera_shake(tmp_path / "in", False), kernel_size=21)
+    batch = task.batch(task.cases, "cpu")
+    (reference,) = task.score(batch, sparse_deconvolution(batch.problem()), batch.kernel)
+    assert reference["error_ratio"] == pytest.approx(1, rel=1e-4)
+    (blurred,) = task.score(batch, batch.y, batch.kernel)
+    gap = reference["psnr_shift"] - blurred["psnr_shift"]
+    assert gap > 3 and blurred["error_ratio"] == pytest.approx(10 ** (gap / 10), rel=1e-3)
 
 
 def test_turn_allows_for_a_shift():

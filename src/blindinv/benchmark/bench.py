@@ -39,7 +39,7 @@ class Results:
             self.of.setdefault(r.method, {})[r.image] = r
 
     def values(self, figure: str, *methods: str) -> list[list[float]]:
-        """A figure of each method, on the images that all of them have; `seconds` is one too.
+        """A figure of each method, on the images that all of them have; "time" is one too, processor time on a CPU.
 
         Raises:
             KeyError: a method was not run, or has no such figure.
@@ -49,7 +49,7 @@ class Results:
         if not images:
             raise ValueError(f"{' and '.join(methods)} have no image in common")
         picked = [[self.of[m][i] for i in images] for m in methods]
-        return [[r.seconds if figure == "seconds" else r.figures[figure] for r in column] for column in picked]
+        return [[_time(r) if figure == "time" else r.figures[figure] for r in column] for column in picked]
 
     def means(self, figure: str, *methods: str) -> list[float]:
         """The means of `values`."""
@@ -58,6 +58,10 @@ class Results:
     def blind(self) -> list[str]:
         """The methods that were run and not given the true kernel."""
         return [m for m in self.of if m != "blurred" and not m.endswith("-true")]
+
+
+def _time(record: Record) -> float:
+    return record.cpu_seconds if record.config.get("device") == "cpu" else record.seconds
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,13 @@ def time_and_quality(records: Sequence[Record], figure: "Figure") -> None:
     """PSNR over seconds, a point for each row."""
     axes = figure.subplots()
     for name, of in by_row(records).items():
-        seconds, psnr = fmean(r.seconds for r in of), fmean(r.figures["psnr_shift"] for r in of)
+        seconds, psnr = fmean(r.cpu_seconds for r in of), fmean(r.figures["psnr_shift"] for r in of)
         if seconds > 1e-3:
             axes.plot(seconds, psnr, "o")
             axes.annotate(name, (seconds, psnr), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.15)
-    _tidy(axes, "seconds per photo", "PSNR after the best shift, dB")
+    _tidy(axes, "processor seconds per photo", "PSNR after the best shift, dB")
 
 
 def kernel_curves(records: Sequence[Record], figure: "Figure") -> None:
@@ -83,6 +83,7 @@ def kernel_curves(records: Sequence[Record], figure: "Figure") -> None:
             middle, spread = values.mean(0), values.std(0)
             axes.plot(t, middle, label=name)
             axes.fill_between(t, middle - spread, middle + spread, alpha=0.2, linewidth=0)
+        axes.axvline(600, linestyle=":", color="grey", label="annealing ends")
         axes.set_xlim(1000, 0)
         _tidy(axes, "t", title)
     panels[0].legend(fontsize=8, frameon=False)

@@ -126,6 +126,8 @@ def _show(bench: "Bench", out: Path, records: "Sequence[Record]") -> None:
     from blindinv.benchmark.table import lines, markdown_lines, rich_lines, write_markdown
 
     table, console = lines(records, bench.columns, bench.published), Console()
+    if not console.is_terminal:
+        console.width = 160
     console.print(rich_lines(bench.title, table))
     console.print(f"[dim]{bench.source}[/dim]", highlight=False)
     results = Results(records)

@@ -5,18 +5,22 @@ A block is `<!-- begin WHAT NAME OPTION... -->`, its text, `<!-- end -->`. WHAT 
     table   the table NAME. Options: `common`, only the images that all rows have; `first=N`, only the first N by name;
             `rows=a,b`, only these rows.
     goals   the goals of NAME, what was asked and what was reached.
+    figure  the figure of NAME.
     source  what NAME stands for in the papers.
-    file    the file NAME of the records, Markdown that another command wrote.
+    file    the file NAME of the records, Markdown that another command wrote; its pictures are looked for in images/.
+    speed   seconds and memory, from NAME.jsonl, lines of `blindinv deblur --json`.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from blindinv.benchmark.bench import Bench, Results, benches
 from blindinv.benchmark.figures import write_figure
 from blindinv.benchmark.records import Record, pack, read
-from blindinv.benchmark.table import common, lines, markdown_lines
+from blindinv.benchmark.table import common, label, lines, markdown_lines
 from blindinv.training.loop import write_atomically
 
 BLOCK = re.compile(r"<!-- begin (?P<what>\w+) (?P<name>\S+)(?P<options>[^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -44,9 +48,10 @@ def fill(text: str, records: Path) -> str:
 
 
 def _block(what: str, name: str, options: Mapping[str, str], records: Path) -> str:
-    if what == "file":
-        return _file(records / name)
-    if name not in benches() or what not in ("table", "goals", "source"):
+    if what in ("file", "speed"):
+        path = records / (name if what == "file" else f"{name}.jsonl")
+        return (_file if what == "file" else _speed)(path) if path.is_file() else NOT_RUN
+    if name not in benches() or what not in ("table", "goals", "figure", "source"):
         raise ValueError(f"a page has the block 'begin {what} {name}', which is none")
     bench = benches()[name]
     if what == "source":
@@ -56,6 +61,8 @@ def _block(what: str, name: str, options: Mapping[str, str], records: Path) -> s
         return NOT_RUN
     if what == "goals":
         return goals(bench, found)
+    if what == "figure":
+        return f"![{bench.title}](images/{name}.png)\n"
     return markdown_lines(lines(found, bench.columns, bench.published))
 
 
@@ -88,10 +95,18 @@ def goals(bench: Bench, records: list[Record]) -> str:
 
 def _file(path: Path) -> str:
     """A stored Markdown page without its first heading, and the others one level lower."""
-    if not path.is_file():
-        return NOT_RUN
     text = re.sub(r"\A# .*\n+", "", path.read_text(encoding="utf-8"))
-    return re.sub(r"^## ", "### ", text, flags=re.MULTILINE).strip() + "\n"
+    text = re.sub(r"^## ", "### ", text, flags=re.MULTILINE)
+    return re.sub(r"\]\(([^/)]+\.(?:png|jpg))\)", r"](images/\1)", text).strip() + "\n"
+
+
+def _speed(path: Path) -> str:
+    facts = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    body = []
+    for f in facts:
+        size, rate = f"{f['width']}x{f['height']}", 1e6 * f["seconds"] / (f["width"] * f["height"])
+        body.append([size, f"{f['seconds']:.1f}", f"{rate:.0f}", f"{f['peak_memory_mib']:.0f}", f["device"]])
+    return markdown_lines([["size", "seconds", "microseconds a pixel", "peak memory, MiB", "device"], *body])
 
 
 def fill_file(page: Path, records: Path) -> bool:
@@ -122,18 +137,29 @@ def draw_figures(records: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def store_file(file: Path, records: Path) -> Path:
-    """Add the records of a run to the stored ones of the same name; those of the same experiment are replaced.
+    """Add the records of a run to the stored ones of the same name.
+
+    Stored records of its rows that were made with other settings or weights are dropped: a row is one experiment.
+    Markdown pages, and the lines of `blindinv deblur --json`, are copied.
 
     Raises:
-        ValueError: there are none, or the file would be too large.
+        ValueError: there are no records, or the file would be too large.
     """
-    new = read(file)
-    if not new:
-        raise ValueError(f"{file} has no records")
     path = records / file.name
-    text = pack((read(path) | new).values())
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".md" and '"photo_sha256"' not in text:
+        new = read(file)
+        if not new:
+            raise ValueError(f"{file} has no records")
+        kinds = {label(r): _experiment(r) for r in new.values()}
+        kept = [r for r in (read(path) | new).values() if kinds.get(label(r), _experiment(r)) == _experiment(r)]
+        text = pack(kept)
     if len(text.encode()) > LARGEST:
         raise ValueError(f"{path} would be larger than 1 MB; store fewer records in it")
     records.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
     return path
+
+
+def _experiment(record: Record) -> tuple[Any, ...]:
+    return record.config, record.seed, {k: v for k, v in record.sha256.items() if k != "image"}

@@ -80,11 +80,11 @@ def label(record: Record) -> str:
 
 
 def by_row(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The records of each row, in the order in which rows first appear."""
-    table: dict[str, list[Record]] = {}
+    """The records of each row, the latest of each image, in the order in which rows and images first appear."""
+    table: dict[str, dict[str, Record]] = {}
     for record in records:
-        table.setdefault(label(record), []).append(record)
-    return table
+        table.setdefault(label(record), {})[record.image] = record
+    return {name: list(of.values()) for name, of in table.items()}
 
 
 def common(records: Sequence[Record]) -> list[Record]:
