@@ -4,7 +4,7 @@ import torch
 from blindinv.kernels.gaussian import gaussian_kernel
 from blindinv.operators.boundary import conditional_fill, crop, embed, harmonic_fill, is_circular
 from blindinv.operators.convolution import CircularConvolution
-from blindinv.operators.fourier import fft, ifft
+from blindinv.operators.fourier import fft, ifft, radius
 
 
 def rand(*shape, seed=0):
@@ -35,6 +35,16 @@ def test_fill_is_the_gaussian_conditional_mean(dense):
             expected = C[~inside][:, inside] @ torch.linalg.solve(C[inside][:, inside], known)
             torch.testing.assert_close(filled[b, c].flatten()[~inside], expected, atol=1e-8, rtol=0)
             torch.testing.assert_close(filled[b, c].flatten()[inside], known)
+
+
+def test_fill_stops_early_for_each_sample_alone():
+    power = (4 * radius((24, 24)).double().square() + torch.tensor([1e-1, 1e-4]).view(2, 1, 1, 1)).reciprocal()  # easy, hard
+    r, mask = embed(rand(2, 1, 16, 16), (24, 24))
+    exact, rough = conditional_fill(r, mask, power, 400), conditional_fill(r, mask, power, 400, tolerance=1e-2)
+    assert 0 < (rough - exact).norm() / exact.norm() < 0.05
+    for b in range(2):
+        alone = conditional_fill(r[b : b + 1], mask, power[b : b + 1], 400, tolerance=1e-2)
+        torch.testing.assert_close(rough[b : b + 1], alone, atol=1e-9, rtol=0)
 
 
 def test_fill_keeps_the_type_of_its_input():

@@ -34,7 +34,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum((-3, -2, -1), keepdim=True)
 
 
-def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: int = 10) -> Tensor:
+def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: int = 40, tolerance: float = 0.0) -> Tensor:
     """Continue r outside the mask as the conditional mean of a stationary Gaussian field given its inside.
 
     With O = 1 - M and the field's power spectrum C: O C^-1 O u = - O C^-1 M r by conjugate gradients,
@@ -45,7 +45,9 @@ def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: in
         r: (B, C, H, W) on the canvas; values outside the mask are ignored.
         mask: (1, 1, H, W) of zeros and ones.
         covariance: power spectrum on the half plane, broadcastable to (B, 1, H, W // 2 + 1), positive.
-        iterations: of conjugate gradients; ten are enough.
+        iterations: of conjugate gradients, at most.
+        tolerance: a sample is finished when its residual, in the norm of the preconditioner, has fallen to this share of
+            the first; large kernels need most iterations.
     """
     size = size_of(r)
     inside, outside = mask.double(), 1 - mask.double()
@@ -59,9 +61,13 @@ def conditional_fill(r: Tensor, mask: Tensor, covariance: Tensor, iterations: in
     u = torch.zeros_like(residual)
     z = outside * ifft(fft(residual) * c, size)
     p, rz = z, _dot(residual, z)
+    enough = tolerance**2 * rz
     for _ in range(iterations):
+        going = rz > enough
+        if not going.any():
+            break
         q = precision(p)
-        step = rz / _dot(p, q).clamp(min=1e-300)
+        step = torch.where(going, rz / _dot(p, q).clamp(min=1e-300), 0.0)
         u, residual = u + step * p, residual - step * q
         z = outside * ifft(fft(residual) * c, size)
         new = _dot(residual, z)
