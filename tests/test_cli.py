@@ -19,6 +19,7 @@ from blindinv.cli import app
 from blindinv.kernels.measure import delta
 from blindinv.methods.method import Models
 from blindinv.photo.read import read_photo
+from blindinv.operators.noise import level
 from blindinv.problem import Deblurring, Result
 from blindinv.protocols import randn
 from blindinv.solve import Progress
@@ -51,7 +52,7 @@ def fake_deblur(
     x = (problem.y + 0.05 * randn(tuple(problem.y.shape), problem.rng)).clamp(0, 1)
     for i in range(3):
         record(Progress(i + 1, 3, 2 - i, True, k, x, x))
-    return Result(x, k, problem.sigma, [])
+    return Result(x, k, level(problem.sigma), [])
 
 
 def fake_models(method, *, prior, kernel_prior, restorer, device):
@@ -158,6 +159,15 @@ def test_linear_light_goes_there_and_back(fakes, photo, tmp_path, monkeypatch):
     assert torch.equal(read_photo(tmp_path / "out" / "face" / "image.png").pixels, pixels)
 
 
+def test_photons_make_a_noise_map(fakes, photo, tmp_path):
+    """The report has its root mean square: of a mean of about 0.4 and 100 photons, (0.4 / 100)^(1/2)."""
+    assert deblur(photo, "-o", tmp_path, "--kernel-size", 9, "--photons", 100).exit_code == 0
+    report = json.loads((tmp_path / "face" / "report.json").read_text())
+    mean = astronaut()[60:108, 190:254].mean() / 255
+    assert report["sigma"] == pytest.approx((mean / 100) ** 0.5, rel=0.02) and not report["sigma_estimated"]
+    assert report["parameters"]["photons"] == 100
+
+
 def test_deep_photos_with_metadata(fakes, photo, tmp_path):
     deep = tmp_path / "in" / "deep.tif"
     tifffile.imwrite(deep, astronaut()[:40, :60].astype(np.uint16) * 257, photometric="rgb", extratags=[(274, "H", 1, 6, True)])
@@ -173,6 +183,7 @@ def write_bad_files(folder):
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("RGB", (64, 9)).save(folder / "thin.png")
     tifffile.imwrite(folder / "nan.tif", np.full((40, 40, 3), np.nan, np.float32), photometric="rgb")
+    tifffile.imwrite(folder / "below.tif", np.linspace(-0.1, 0.9, 4800, dtype=np.float32).reshape(40, 40, 3), photometric="rgb")
     np.save(folder / "flat.npy", np.ones(9))
     np.save(folder / "negative.npy", -np.ones((9, 9)))
     np.save(folder / "zero.npy", np.zeros((9, 9)))
@@ -206,6 +217,8 @@ BAD = {
     "sigma-scale": (["face.png", "--sigma", "5"], "255"),
     "sigma-nan": (["face.png", "--sigma", "nan"], "--sigma nan"),
     "sigma-text": (["face.png", "--sigma", "much"], "--sigma much"),
+    "photons-zero": (["face.png", "--photons", "0"], "--photons 0"),
+    "photons-negative": (["below.tif", "--photons", "50"], "-0.1", "[0, 1]"),
     "boundary": (["face.png", "--boundary", "round"], "auto, free or circular"),
     "circular-size": (["face-50.png", "--boundary", "circular"], "multiples of 16"),
     "skip-text": (["face.png", "--skip", "often"], "K,S_T"),

@@ -51,6 +51,9 @@ def deblur(
     restorer: Annotated[str | None, typer.Option(metavar="PATH", help="Network of the method restorer.")] = None,
     kernel_size: Annotated[int, typer.Option(metavar="N", help="Width of the blur kernel to find, 9 to 129.")] = 64,
     sigma: Annotated[str, typer.Option(metavar="auto|S", help="Noise level on [0, 1].")] = "auto",
+    photons: Annotated[
+        float | None, typer.Option(metavar="N", help="Poisson noise, N photons at white (best with --linear); sigma is added.")
+    ] = None,
     boundary: Annotated[str, typer.Option(metavar="auto|free|circular", help="What lies outside the frame.")] = "auto",
     steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the reverse diffusion.")] = None,
     skip: Annotated[str | None, typer.Option(metavar="K,S_T", help="Skip gradients: one full step in K until t = S_T.")] = None,
@@ -81,6 +84,7 @@ def deblur(
             restorer=restorer,
             kernel_size=kernel_size,
             sigma=parse_sigma(sigma),
+            photons=photons,
             circular=parse_boundary(boundary),
             steps=steps,
             skip=parse_skip(skip),

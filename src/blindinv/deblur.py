@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindinv.methods import methods
 from blindinv.methods.method import Method, Models, Options
+from blindinv.operators.noise import is_map, level
 from blindinv.photo.tiles import Box, blend, tiles
 from blindinv.problem import Deblurring, Result, run
 from blindinv.solve import Progress
@@ -39,6 +40,7 @@ def deblur(
     restorer: Any = None,
     kernel_size: int = 64,
     sigma: float | Tensor | None = None,
+    photons: float | None = None,
     circular: bool | None = None,
     kernel: Tensor | None = None,
     steps: int | None = None,
@@ -61,7 +63,9 @@ def deblur(
         kernel_prior: as `load_kernel_prior` gives.
         restorer: as `load_restorer` gives.
         kernel_size: side of the kernel, 9 to 129 pixels; larger than the blur.
-        sigma: noise level on [0, 1], one number or (B,); None: estimated.
+        sigma: level of Gaussian noise on [0, 1]: one number, (B,), or (B, 3, H, W) where it differs from pixel to pixel;
+            None: estimated, or none at all beside the photons' noise.
+        photons: Poisson noise, with so many photons at white; y is not negative then. None: no such noise.
         circular: periodic borders; None: detected.
         kernel: (1 or B, 1, n, n) if it is known: then only the image is sought.
         steps: of the reverse diffusion; None: the method's own.
@@ -76,11 +80,13 @@ def deblur(
     from blindinv.zoo.models import completed
 
     method = find_method(method) if isinstance(method, str) else method
+    if sigma is None and photons is not None:
+        sigma = 0.0
     if sigma is None:
         from blindinv.photo.noise import estimate_sigma
 
         sigma = estimate_sigma(y)
-    problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, samples)
+    problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, samples, photons)
     models, options = completed(method, Models(prior, denoiser, kernel_prior, restorer), y.device), Options(steps, skip)
     if y.shape[-2] * y.shape[-1] <= LARGEST:
         return run(problem, method(problem, models, options), record)
@@ -99,7 +105,8 @@ def _in_tiles(problem: Deblurring, method: Callable[[Deblurring], Iterator[Progr
     history: list[Any] = []
 
     def part(box: Box, kernel: Tensor | None) -> Result:
-        piece = Deblurring.of(box.cut(problem.y), problem.sigma, problem.kernel_size, False, kernel)
+        sigma = box.cut(problem.sigma) if is_map(problem.sigma) else problem.sigma
+        piece = Deblurring.of(box.cut(problem.y), sigma, problem.kernel_size, False, kernel)
         piece = replace(piece, rng=problem.rng)
         result = run(piece, method(piece), record)
         history.extend(result.history)
@@ -109,7 +116,7 @@ def _in_tiles(problem: Deblurring, method: Callable[[Deblurring], Iterator[Progr
     if kernel is None:
         kernel = part(max(boxes, key=lambda box: _detail(problem.y, box)), None).kernel
     image = blend(boxes, (part(box, kernel).image for box in boxes), overlap)
-    return Result(image.clamp(0, 1), kernel, problem.sigma, history)
+    return Result(image.clamp(0, 1), kernel, level(problem.sigma), history)
 
 
 __all__ = ["Method", "deblur", "find_method"]

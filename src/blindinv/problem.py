@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blindinv.operators.boundary import is_circular
 from blindinv.operators.convolution import CircularConvolution, Convolution, FreeConvolution
+from blindinv.operators.noise import level, poisson_sigma
 from blindinv.protocols import generators
 from blindinv.solve import Progress
 
@@ -21,7 +22,7 @@ class Deblurring:
 
     Args:
         y: (B, 3, H, W) observations in [0, 1].
-        sigma: (B, 1, 1, 1) noise level on [0, 1].
+        sigma: (B, 1, 1, 1) noise level on [0, 1], or (B, 3, H, W) where it differs from pixel to pixel (Poisson noise).
         kernel_size: n of the kernel (n, n), 9 to 129.
         A: boundary model.
         kernel: (B, 1, n, n) if it is known.
@@ -45,8 +46,19 @@ class Deblurring:
         kernel: Tensor | None = None,
         seed: int = 0,
         samples: int = 1,
+        photons: float | None = None,
     ) -> "Deblurring":
         """Checked and completed: borders are detected if not given, each observation is repeated `samples` times.
+
+        Args:
+            y: (B, 3, H, W) observations in [0, 1].
+            sigma: Gaussian noise level on [0, 1]: a number, (B,) or as in the class.
+            kernel_size: n of the kernel.
+            circular: periodic borders; None: detected.
+            kernel: (1 or B, 1, n, n) if it is known.
+            seed: of all random numbers.
+            samples: posterior samples of each observation.
+            photons: Poisson noise, with so many photons at white, is added to the Gaussian one (None: there is none).
 
         Raises:
             ValueError: shapes, values or sizes that cannot be a deblurring problem.
@@ -62,16 +74,13 @@ class Deblurring:
             raise ValueError(f"kernel size {kernel_size} is outside 9..129")
         if min(y.shape[-2:]) <= kernel_size:
             raise ValueError(f"an image of {y.shape[-1]}x{y.shape[-2]} is too small for a {kernel_size}x{kernel_size} kernel")
-        level = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).reshape(-1, 1, 1, 1).expand(len(y), 1, 1, 1)
-        if not (torch.isfinite(level) & (level >= 0)).all():
-            raise ValueError("sigma must be a finite number and not negative")
-        level = level.clamp(min=MIN_SIGMA)  # every formula divides by it
+        noise = _noise(y, sigma, photons)
         circular = is_circular(y) and all(n % 16 == 0 for n in y.shape[-2:]) if circular is None else circular
         if circular and any(n % 16 for n in y.shape[-2:]):
             raise ValueError("circular borders need a height and width that are multiples of 16; use free borders")
-        y, level = y.repeat_interleave(samples, 0), level.repeat_interleave(samples, 0)
+        y, noise = y.repeat_interleave(samples, 0), noise.repeat_interleave(samples, 0)
         A: Convolution = CircularConvolution() if circular else FreeConvolution()
-        return cls(y, level, kernel_size, A, kernel, generators(seed, len(y), y.device))
+        return cls(y, noise, kernel_size, A, kernel, generators(seed, len(y), y.device))
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -92,6 +101,16 @@ class Deblurring:
         return self.A.frame(x, (self.y.shape[-2], self.y.shape[-1]))
 
 
+def _noise(y: Tensor, sigma: float | Tensor, photons: float | None) -> Tensor:
+    """The noise level of y, (B, 1, 1, 1) or a map."""
+    noise = torch.as_tensor(sigma, dtype=y.dtype, device=y.device)
+    noise = noise.expand_as(y) if noise.shape[-2:] == y.shape[-2:] else noise.reshape(-1, 1, 1, 1).expand(len(y), 1, 1, 1)
+    if not (torch.isfinite(noise) & (noise >= 0)).all():
+        raise ValueError("sigma must be a finite number and not negative")
+    noise = noise if photons is None else poisson_sigma(y, photons, noise)
+    return noise.clamp(min=MIN_SIGMA)  # every formula divides by it
+
+
 @dataclass(frozen=True)
 class Result:
     """What a solver returns.
@@ -99,7 +118,7 @@ class Result:
     Attributes:
         image: (B, 3, H, W) in [0, 1], cut to the frame.
         kernel: (B, 1, n, n), non-negative, sum 1.
-        sigma: (B, 1, 1, 1) noise level that was used, on [0, 1].
+        sigma: (B, 1, 1, 1) noise level that was used, on [0, 1]; under Poisson noise its root mean square.
         history: what the caller's `record` returned at each step.
     """
 
@@ -121,4 +140,4 @@ def run(problem: Deblurring, steps: Iterator[Progress], record: Callable[[Progre
         if value is not None:
             history.append(value)
     assert last is not None and last.x is not None
-    return Result(problem.frame(last.x).clamp(0, 1), last.phi, problem.sigma, history)
+    return Result(problem.frame(last.x).clamp(0, 1), last.phi, level(problem.sigma), history)

@@ -9,7 +9,7 @@ from blindinv.operators.convolution import CircularConvolution, FreeConvolution
 from blindinv.operators.fourier import fft, ifft
 from blindinv.protocols import Estimate
 
-CIRCULAR, FREE = (CircularConvolution(), (12, 16)), (FreeConvolution(120), (8, 11))
+CIRCULAR, FREE = (CircularConvolution(), (12, 16)), (FreeConvolution(120, tolerance=0.0), (8, 11))
 
 
 def rand(*shape, seed=0):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blindinv.operators.boundary import embed, harmonic_fill
 from blindinv.operators.fourier import fft, gradient_otf, ifft, otf
+from blindinv.operators.noise import is_map, level
 from blindinv.problem import Deblurring
 
 EPSILON = 5e-3  # gradients below this count as flat
@@ -32,7 +33,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Quadratic:
-    """argmin_x |M (k * x) - y|^2 + lam sum w (grad x)^2 on the torus of the canvas."""
+    """argmin_x |M^(1/2) (k * x - y)|^2 + lam sum w (grad x)^2 on the torus of the canvas, with weights M."""
 
     K: Tensor
     mask: Tensor
@@ -42,7 +43,7 @@ class _Quadratic:
         """Preconditioned conjugate gradients from x; every sample of the batch has its own step sizes."""
         scale = self._diagonal(w)
         size = (y.shape[-2], y.shape[-1])
-        r = ifft(self.K.conj() * fft(y), size) - self._normal(x, w)
+        r = ifft(self.K.conj() * fft(self.mask * y), size) - self._normal(x, w)
         z = ifft(fft(r) / scale, size)
         q, rz = z, _dot(r, z)
         for _ in range(iterations):
@@ -74,7 +75,8 @@ def sparse_deconvolution_canvas(
 
     argmin_x |M (k * x) - y|^2 + lam sum_i |grad_i x|^p
 
-    with M the frame on its canvas (with periodic borders: everything), by iteratively reweighted least squares:
+    with M the frame on its canvas (with periodic borders: everything; where the noise level is a map, weighted by its
+    inverse square), by iteratively reweighted least squares:
     |g|^p is replaced by p / 2 (g_old^2 + eps^2)^(p / 2 - 1) g^2 and the quadratic problem solved by conjugate gradients.
     The first round has constant weights, of the quadratic that meets |g|^p at a typical gradient.
 
@@ -93,10 +95,11 @@ def sparse_deconvolution_canvas(
         raise ValueError("sparse deconvolution needs a kernel: use problem.with_kernel(k)")
     if not 0 < p <= 2:
         raise ValueError(f"p must be in (0, 2], got {p}")
-    sigma = problem.sigma
+    sigma = level(problem.sigma)
     lam_b = STRENGTH * sigma.clamp(min=1e-3).square() if lam is None else torch.full_like(sigma, lam)
     canvas, mask = embed(problem.y, problem.canvas)
-    system = _Quadratic(otf(problem.kernel, problem.canvas), mask, lam_b * p / 2)
+    trust = embed((sigma / problem.sigma).square(), problem.canvas)[0] if is_map(problem.sigma) else mask
+    system = _Quadratic(otf(problem.kernel, problem.canvas), trust, lam_b * p / 2)
     x = canvas if problem.circular else harmonic_fill(canvas, mask)
     for i in range(outer):
         weights = [

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from blindinv.operators.fourier import fft, half_plane_weights, otf
+from blindinv.operators.noise import level
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
 from blindinv.protocols import randn
@@ -33,7 +34,7 @@ def log_evidence(problem: Deblurring, prior: LatentPrior, k: Tensor, x: Tensor, 
     z = prior.encode(x)
     noise = randn(tuple(z.shape), rng, z.device)
     x0 = prior.decode(prior.denoise(abar**0.5 * z + (1 - abar) ** 0.5 * noise, t))
-    c = otf(k, size).abs().square() * prior.spectrum(t, size, x.device) + problem.sigma.square()
+    c = otf(k, size).abs().square() * prior.spectrum(t, size, x.device) + level(problem.sigma).square()
     r = fft(problem.A.residual(problem.y, x0, k, c)).abs().square().mean(1, keepdim=True)
     half = half_plane_weights(size[1], x.device)
     seen = problem.y.shape[-2] * problem.y.shape[-1]

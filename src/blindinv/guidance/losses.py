@@ -8,6 +8,7 @@ from torch import Tensor
 
 from blindinv.operators.convolution import Convolution
 from blindinv.operators.fourier import Spectrum, fft, ifft, otf
+from blindinv.operators.noise import split, whiten
 from blindinv.protocols import Estimate, Forward, Loss
 
 
@@ -18,6 +19,8 @@ def _norm2(r: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Measurement:
     """|y - A_phi(x0)|^2 (DPS, Chung et al. 2023; LatentDEM, eq. 8), or its root.
+
+    Where the noise level is a map, as under Poisson noise, this is the weighted norm |y - A_phi(x0)|_Lambda (see `whiten`).
 
     Args:
         A: forward model.
@@ -32,13 +35,15 @@ class Measurement:
     def __call__(self, e: Estimate) -> Tensor:
         """(B,)."""
         r = self.A.frame(self.A(e.x0, e.phi), (e.y.shape[-2], e.y.shape[-1])) - e.y
-        squared = self.scale**2 * _norm2(r)
+        squared = self.scale**2 * _norm2(whiten(r, e.sigma))
         return squared.clamp(min=1e-12).sqrt() if self.root else squared
 
 
 @dataclass(frozen=True)
 class Glue:
     """|z0 - E(A^T y + (I - A^T A) x0)|^2 (PSLD, Rout et al. 2023; LatentDEM, eq. 16), or its root, with the true adjoint.
+
+    Where the noise level is a map, A and y are weighed as in `Measurement`.
 
     Args:
         A: forward model.
@@ -53,7 +58,7 @@ class Glue:
     def __call__(self, e: Estimate) -> Tensor:
         """(B,)."""
         size, frame = (e.x0.shape[-2], e.x0.shape[-1]), (e.y.shape[-2], e.y.shape[-1])
-        r = e.y - self.A.frame(self.A(e.x0, e.phi), frame)
+        r = whiten(whiten(e.y - self.A.frame(self.A(e.x0, e.phi), frame), e.sigma), e.sigma)
         squared = _norm2(e.z0 - self.encode(e.x0 + self.A.adjoint(r, e.phi, size)))
         return squared.clamp(min=1e-12).sqrt() if self.root else squared
 
@@ -81,8 +86,9 @@ class Spectral:
         size = (e.x0.shape[-2], e.x0.shape[-1])
         with torch.no_grad():
             K = otf(e.phi, size)
-            c = K.abs().square() * self.spectrum(e.t, size, e.x0.device) + (self.inflate * e.sigma).square()
-            r = self.A.residual(e.y, e.x0.detach(), e.phi, c)
+            base, excess = split(self.inflate * e.sigma)
+            c = K.abs().square() * self.spectrum(e.t, size, e.x0.device) + base
+            r = self.A.residual(e.y, e.x0.detach(), e.phi, c, excess)
             direction = ifft(K.conj() / c * fft(r), size)
         return -(e.x0 * direction).sum((-3, -2, -1))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from blindinv.kernels.measure import normalize, recentre
 from blindinv.operators.convolution import Convolution
 from blindinv.operators.fourier import Spectrum, fft, otf, psf, size_of
+from blindinv.operators.noise import split
 
 KernelPrior = Callable[[Tensor, float], Tensor]
 
@@ -80,13 +81,15 @@ class HQS:
             x: (B, C, H', W') the posterior mean at t, on the canvas.
             k: (B, 1, n, n).
             t: timestep, for the error spectrum.
-            sigma: (B, 1, 1, 1) noise level.
+            sigma: (B, 1, 1, 1) noise level, or a map (B, C, H, W): then the gradient in k is exact and its curvature
+                that of the mean precision.
         """
         size = size_of(x)
         K = otf(k, size)
         power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
-        noise = sigma.square() + K.abs().square() * power
-        target = self.A.residual(y, x, k, noise) + self.A(x, k)
+        base, excess = split(sigma)
+        noise = base + K.abs().square() * power
+        target = self.A.residual(y, x, k, noise, excess) + self.A(x, k)
         estimate = k
         for _ in range(self.iterations):
             z = normalize(data_step(target, x, estimate, self.delta, 1 / noise))

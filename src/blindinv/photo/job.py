@@ -53,14 +53,21 @@ def prepare(path: Path, settings: Settings) -> Job:
             f"{path}: an image of {width}x{height} is too small for a {size}x{size} kernel; use a smaller --kernel-size"
         )
     y = to_linear(photo.pixels) if settings.linear else photo.pixels
-    sigma = estimate_sigma(y) if settings.sigma is None else settings.sigma
+    level = _level(y, settings)
     try:
-        problem = Deblurring.of(y, sigma, size, settings.circular, kernel, settings.seed)
+        problem = Deblurring.of(y, level, size, settings.circular, kernel, settings.seed, photons=settings.photons)
     except ValueError as error:
         raise PhotoError(f"{path}: {first_line(error)}") from error
     truth = None if settings.truth is None else _read_truth(settings.truth, photo)
     true_kernel = None if settings.true_kernel is None else read_kernel(settings.true_kernel)
     return Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), photo, problem, truth, true_kernel)
+
+
+def _level(y: Tensor, settings: Settings) -> float | Tensor:
+    """Of the Gaussian noise: as given, estimated, or none beside that of the photons."""
+    if settings.sigma is not None:
+        return settings.sigma
+    return estimate_sigma(y) if settings.photons is None else 0.0
 
 
 def _read_truth(path: Path, photo: Photo) -> Tensor:

@@ -36,7 +36,7 @@ def report(job: Job, settings: Settings, models: Models, result: Result, seconds
         "parameters": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
         "kernel_size": job.problem.kernel_size,
         "sigma": float(result.sigma.flatten()[0]),
-        "sigma_estimated": settings.sigma is None,
+        "sigma_estimated": settings.sigma is None and settings.photons is None,
         "boundary": "circular" if job.problem.circular else "free",
         "weights_sha256": {
             name: tensor_hash(net) if isinstance(net, nn.Module) else None

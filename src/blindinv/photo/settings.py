@@ -20,6 +20,7 @@ class Settings:
         restorer: path of a supervised network, or None: the shipped one, where one is needed.
         kernel_size: side of the kernel to be found.
         sigma: noise level on [0, 1], or None: estimated.
+        photons: of Poisson noise at white, or None: no such noise.
         circular: whether borders are periodic, or None: found out.
         steps: of the reverse diffusion, or None: the method's own number.
         skip: (K, S_T) of the skip-gradient technique, or None: the method's own.
@@ -38,6 +39,7 @@ class Settings:
     restorer: str | None = None
     kernel_size: int = 64
     sigma: float | None = None
+    photons: float | None = None
     circular: bool | None = None
     steps: int | None = None
     skip: tuple[int, int] | None = None
@@ -55,6 +57,8 @@ class Settings:
             raise PhotoError(f"--kernel-size {self.kernel_size}: a kernel is 9 to 129 pixels wide")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise PhotoError(f"--steps {self.steps}: give 1 to 1000 steps")
+        if self.photons is not None and not (math.isfinite(self.photons) and self.photons > 0):
+            raise PhotoError(f"--photons {self.photons:g}: give the photons of a white pixel, more than 0")
         if self.samples < 1:
             raise PhotoError(f"--samples {self.samples}: give 1 or more")
         if self.seed < 0:
