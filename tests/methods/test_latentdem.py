@@ -13,7 +13,7 @@ from blindinv.kernels.measure import centre_exactly, centre_of_mass, delta, mnc
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods import methods
 from blindinv.methods.default import Default
-from blindinv.methods.latentdem import Settings, start_image
+from blindinv.methods.latentdem import Settings, shape, start_image
 from blindinv.metrics import best_shift, psnr
 from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.convolution import CircularConvolution
@@ -98,6 +98,16 @@ def test_the_evidence_prefers_the_true_kernel(blurred, prior):
 
     others = [delta(21), k.flip(-1), motion_kernels(1, 21, 0.5, torch.Generator().manual_seed(0))]
     assert all(score(k) > score(other) for other in others)
+
+
+def test_a_whole_line_is_a_better_kernel_than_its_pieces():
+    line, dots, halves = torch.zeros(3, 1, 1, 31, 31)
+    line[..., 15, 5:25], dots[..., 15, 5:25:2] = 1.0, 1.0
+    halves[..., 5, 5:15], halves[..., 20, 15:25] = 1.0, 0.9
+    line, dots, halves = (k / k.sum() for k in (line, dots, halves))
+    assert shape(line, 1, 0) > shape(dots, 1, 0) + 0.05
+    assert shape(line, 0, 1) > shape(halves, 0, 1) + 0.1
+    assert shape(delta(31), 1, 1) > shape(dots, 1, 1)  # a sharp photo is no broken movement
 
 
 def test_centre_exactly_moves_by_fractions_of_a_pixel():

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.guidance.evidence import log_evidence
 from blindinv.guidance.moves import Proximal
-from blindinv.kernels.measure import centre_exactly, delta
-from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine
+from blindinv.kernels.measure import centre_exactly, centre_path, delta, mnc
+from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.convolution import mean_image, wiener
 from blindinv.operators.fourier import Spectrum
@@ -37,7 +38,13 @@ STARTS = (
     CoarseToFine(prune=0.1, fraction=0.03),
     CoarseToFine(prune=0.05, fraction=0.02, tikhonov=2.0, l0=(4e-2, 1e-4), prune_late=0.02),
     CoarseToFine(prune=0.05, fraction=0.03, tikhonov=2.0, l0=(4e-3, 1e-4), quantiles=(0.93, 0.6), denoise_from=2.0),
+    CoarseToFine(coarsest=5, quantiles=(0.5, 0.4), prune_late=0.02, denoise_from=0.6),
+    CoarseToFine(coarsest=11, quantiles=(0.9, 0.8), fraction=0.02, prune_late=0.02, vertical=True),
+    CoarseToFine(coarsest=9, quantiles=(0.8, 0.7), fraction=0.02, tikhonov=20.0, l0=(1e-2, 1e-3), vertical=True),
 )
+
+SHARP = 0.99  # a kernel with a value above this is a delta
+USUAL = 0.9  # `shape`'s smooth part of usual starts
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Settings:
             of a pixel and with the Wiener image that goes with it (none: the start's kernel is kept).
         em_t: their timestep.
         judge_t: timesteps at which candidates are compared by evidence.
+        shape: weights of the prior on kernels (smooth, whole) in that comparison, see `shape`.
         delta, hqs, momentum: of the M-step, see `HQS`.
         steps: of the final sampler.
         from_t: timestep at which the final sampler starts.
@@ -63,13 +71,14 @@ class Settings:
     starts: tuple[CoarseToFine, ...] = STARTS
     em: tuple[int, ...] = (5, 3)
     em_t: int = 200
-    judge_t: tuple[int, ...] = (200, 420)
+    judge_t: tuple[int, ...] = (420,)
+    shape: tuple[float, float] = (0.05, 0.3)
     delta: float = 1e6
     hqs: int = 8
     momentum: float = 0.5
     steps: int = 16
     from_t: int = 420
-    kernel_error: float = 0.01
+    kernel_error: float = 0.005
     sparse: float = 0.5
     floor: float = 0.01
     constant_error: bool = False
@@ -90,18 +99,33 @@ def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings
         yield centre_exactly(k)
 
 
+def shape(k: Tensor, smooth: float, whole: float) -> Tensor:
+    """A log prior of kernels (B, 1, n, n), up to a constant: movements are curves without gaps, (B,).
+
+    smooth weighs the likeness (MNC) of k to its average over 3 x 3 pixels, which dots lack; whole that to its pieces
+    above 5 % of the maximum that hold at least half the mass. The evidence cannot see this: a line broken into dots
+    passes more high frequencies than a whole one. A delta has nothing to break and gets the value of a usual start.
+    """
+    near = mnc(F.avg_pool2d(k, 3, 1, 1), k)
+    lone = k.amax((-3, -2, -1)) > SHARP
+    return smooth * torch.where(lone, USUAL, near) + whole * mnc(prune(k, 0.05, 0.5), k)
+
+
 def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings) -> Tensor:
-    """Evidence for kernels (B, 1, n, n), summed over `settings.judge_t`, with the same noise for all candidates, (B,)."""
+    """How good kernels (B, 1, n, n) are: `shape` and the evidence summed over `settings.judge_t`, (B,).
+
+    The noise is the same for all candidates.
+    """
     x = start_image(problem, prior, k)
     scores = []
     for t in settings.judge_t:
         rng = generators(0, len(problem.y), problem.y.device)
         scores.append(log_evidence(problem, prior, k, x, t, rng))
-    return torch.stack(scores).sum(0)
+    return torch.stack(scores).sum(0) + shape(k, *settings.shape)
 
 
 def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
-    """The candidate with the highest evidence, chosen per sample, (B, 1, n, n)."""
+    """The candidate that `judge` likes best, chosen per sample, (B, 1, n, n)."""
     best, score = None, None
     for k in start_kernels(problem, denoiser, settings):
         value = judge(problem, prior, k, settings)
@@ -159,9 +183,9 @@ def latentdem(
     spectrum = _constant(spectrum) if settings.constant_error else spectrum
     k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
     em = settings.em if blind else ()
-    x = None if em else start_image(problem, prior, k)  # each EM round makes its own
+    x = None if blind else start_image(problem, prior, k)
     done, total = 0, sum(em) + settings.steps
-    sharp = k.amax((-3, -2, -1), keepdim=True) > (0.99 if settings.starts else 2.0)  # the delta won: nothing to find
+    sharp = k.amax((-3, -2, -1), keepdim=True) > (SHARP if settings.starts else 2.0)  # the delta won: nothing to find
     hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
     m_step = Spare(hqs, sharp)
     move = Proximal(problem.A, spectrum, prior.encode)
@@ -171,10 +195,11 @@ def latentdem(
         phi = Estimated(k, m_step)
         for p in solve(problem.y, chain, phi, move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
             yield replace(p, step=done + p.step, total=total)
-            assert p.x is not None
-            k, x = p.phi, p.x
+            k = p.phi
         done += iterations
     if blind:
+        k = torch.where(sharp, k, centre_path(k))
+        x = start_image(problem, prior, k)
         extra = torch.where(sharp, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
