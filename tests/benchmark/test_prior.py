@@ -11,7 +11,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from blindinv.baselines.denoisers import CLASSICAL
-from blindinv.benchmark import cli, prior
+from blindinv.benchmark import cli, options, prior
 from blindinv.benchmark.rows import Context
 from blindinv.metrics import psnr
 from blindinv.priors.autoencoder import PatchAutoencoder
@@ -33,9 +33,10 @@ def tiny_context(schedule: Schedule) -> Context:
     autoencoder, denoiser = PatchAutoencoder(48, (4, 4), (0, 0)), WienerDenoiser(Nothing(), 48, schedule.abar)
     autoencoder.init_pca(2 * torch.rand(8, 3, 32, 32) - 1)
     context = Context()
-    context.prior = LatentPrior(autoencoder, denoiser, schedule, 48, 4).requires_grad_(False)
-    denoiser.gaussian.fit(context.prior.encode(reference_photos()))
-    context.denoiser = None
+    latents = LatentPrior(autoencoder, denoiser, schedule, 48, 4).requires_grad_(False)
+    denoiser.gaussian.fit(latents.encode(reference_photos()))
+    context.prior = lambda own="photos": latents
+    context.weights = lambda needs, own="photos": {"prior": "0"}
     return context
 
 
@@ -68,12 +69,12 @@ def test_noise_of_a_photo_does_not_depend_on_how_many_there_are(tmp_path: Path):
 
 def test_round_trip_and_latent_denoising(tmp_path: Path, schedule: Schedule):
     context, photos = tiny_context(schedule), prior.read_photos(folder(tmp_path), 0)
-    trip = prior.round_trip(context.prior, photos, lambda line: None)
+    trip = prior.round_trip(context.prior(), photos, lambda line: None)
     x = photos[1].x
-    back = context.prior.decode(context.prior.encode(x))
+    back = context.prior().decode(context.prior().encode(x))
     assert trip.scores["clean"]["psnr"][1] == pytest.approx(float(psnr(back, x)))
     assert all(a > b for a, b in zip(trip.scores["clean"]["psnr"], trip.scores["with noise"]["psnr"], strict=True))
-    table = prior.latent_denoising(context.prior, photos[:1], lambda line: None)
+    table = prior.latent_denoising(context.prior(), photos[:1], lambda line: None)
     assert [row[0] for row in table.lines] == ["t", "nothing", "Wiener", "network"]
     for column, values in table.scores["network"].items():  # this network adds nothing
         assert values == pytest.approx(table.scores["Wiener"][column], abs=1e-3)
@@ -89,8 +90,7 @@ def test_sampler_is_a_denoiser(tmp_path: Path, schedule: Schedule):
 
 def test_command_writes_page_figures_and_samples(tmp_path: Path, schedule: Schedule, monkeypatch: pytest.MonkeyPatch):
     context = tiny_context(schedule)
-    context.weights = {"prior": "0"}
-    monkeypatch.setattr(cli, "_context", lambda *arguments: context)
+    monkeypatch.setattr(options, "context", lambda *arguments: context)
     monkeypatch.setattr(prior, "CLASSICAL", {"itself": lambda y, sigma: y})
     for name, value in (("SAMPLE_STEPS", 2), ("SAMPLES", 2), ("LEVELS", (0.1,))):
         monkeypatch.setattr(prior, name, value)
@@ -105,8 +105,23 @@ def test_command_writes_page_figures_and_samples(tmp_path: Path, schedule: Sched
     assert Image.open(tmp_path / "out" / "samples.png").size > (256, 2 * 256)
 
 
-def test_only_latent_priors(tmp_path: Path):
-    context = Context(prior_name="pixels")
-    context.prior = PixelPrior.__new__(PixelPrior)
-    with pytest.raises(ValueError, match="no latents"):
-        next(prior.report(context, [], None))
+class Half(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return self.share * z
+
+
+def test_a_prior_of_pixels_has_no_round_trip(tmp_path: Path, schedule: Schedule, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prior, "SAMPLES", 2)
+    monkeypatch.setattr(prior, "SAMPLE_STEPS", 2)
+    context, pixels = Context(prior_name="mine"), PixelPrior(Half(), schedule).requires_grad_(False)
+    context.prior, context.weights = lambda own="photos": pixels, lambda needs, own="photos": {}
+    photos = prior.read_photos(folder(tmp_path, 1), 0)
+    (section,) = prior.report(context, photos, None, lambda line: None)
+    assert section.name == "pixel_denoising" and {"noisy", "network"} <= set(section.scores)
+    page = prior.write(tmp_path / "out", context, photos, [section], prior.samples_picture(context))
+    assert page.name == "pixel-prior.md" and "](pixel-samples.png)" in page.read_text()
+    assert sorted(p.name for p in page.parent.iterdir()) == ["pixel-prior.json", "pixel-prior.md", "pixel-samples.png"]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from blindinv.benchmark.options import Options, one_line_errors, run_bench
+from blindinv.benchmark.turbulence_cli import turbulence
 
 app = typer.Typer(name="bench", help="The tables and figures of the papers, one command each.", no_args_is_help=True)
 
@@ -100,10 +101,13 @@ def levin(
         run_bench("levin", options, lambda limit: levin_task(folder, kernel_size=kernel_size, limit=limit))
 
 
+app.command("turbulence")(turbulence)
+
+
 @app.command("prior")
 def prior_report(
     images: Images,
-    prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Latent diffusion model of images.")] = "photos",
+    prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images.")] = "photos",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photos that are denoised; the round trip takes all.")] = 16,
     out: Annotated[Path, typer.Option(metavar="DIR", help="prior.md, prior.json and samples.png go there.")] = Path(
         "runs/prior-report"
@@ -111,7 +115,7 @@ def prior_report(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """What a latent prior can do by itself: round trip, denoising next to classical denoisers, samples."""
+    """What a prior of images can do by itself: round trip, denoising next to classical denoisers, samples."""
     with one_line_errors():
         from rich.console import Console
 
@@ -126,8 +130,31 @@ def prior_report(
                 sections.append(section)
                 console.print(rich_lines(section.title, section.lines))
             status.update("samples")
-            write(out, what, photos, sections, samples_picture(what))
-        typer.echo(f"report: {out / 'prior.md'}   figures: {out / 'prior.json'}   samples: {out / 'samples.png'}")
+            page = write(out, what, photos, sections, samples_picture(what))
+        typer.echo(f"report: {page}; figures and samples are beside it")
+
+
+@app.command("operator-priors")
+def operator_priors(
+    kernel_prior: Annotated[str, typer.Option(metavar="NAME|PATH", help="Diffusion model of kernels.")] = "kernels64",
+    tilt_prior: Annotated[str, typer.Option(metavar="NAME|PATH", help="Diffusion model of tilt maps.")] = "tilt",
+    samples: Annotated[int, typer.Option(metavar="N", min=1, help="Kernels to draw.")] = 256,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="operator-priors.md, .json and .png go there.")] = Path("runs"),
+    device: Device = "auto",
+) -> None:
+    """What the priors of kernels and of tilt maps can do by themselves: valid samples, no copies, denoising."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from blindinv.benchmark.operator_priors import operator_priors_report
+        from blindinv.photo.settings import parse_device
+        from blindinv.zoo.load import load_kernel_prior, load_tilt_prior
+
+        where = parse_device(device)
+        kernels, tilt = load_kernel_prior(kernel_prior, device=where), load_tilt_prior(tilt_prior, device=where)
+        with Console(stderr=True).status("loading") as status:
+            page = operator_priors_report(kernels, tilt, out, samples, tick=status.update)
+        typer.echo(page)
 
 
 Records = Annotated[Path, typer.Option(metavar="DIR", help="Stored records, NAME.jsonl each.")]

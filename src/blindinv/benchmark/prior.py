@@ -1,7 +1,8 @@
-"""What a latent prior of images can do by itself, so that a weak prior is seen.
+"""What a prior of images can do by itself, so that a weak prior is seen.
 
-Three parts: what its autoencoder loses; denoising, of images by the package's own sampler and of latents by the network;
-and samples from nothing. Photos are the middle squares of a folder's pictures at 256 x 256, as in the protocol photos-64.
+Three parts for a latent prior: what its autoencoder loses; denoising, of images by the package's own sampler and of latents
+by the network; and samples from nothing. A prior of pixels has the last two. Photos are the middle squares of a folder's
+pictures at 256 x 256, as in the protocol photos-64.
 """
 
 import json
@@ -23,6 +24,7 @@ from blindinv.kernels.measure import delta
 from blindinv.methods.latentdem import Settings, latentdem, start_image
 from blindinv.metrics import psnr
 from blindinv.priors.latent import LatentPrior
+from blindinv.priors.pixel import PixelPrior
 from blindinv.problem import Deblurring, run
 from blindinv.training.figures import draw_samples, sheet
 from blindinv.training.loop import write_atomically
@@ -111,15 +113,15 @@ def report(context: Context, photos: Sequence[Photo], limit: int | None, tick: T
         photos: the round trip takes all of them.
         limit: denoising takes so many of them, evenly spaced.
         tick: called with a line about what is being done.
-
-    Raises:
-        ValueError: the prior is no latent prior.
     """
     prior = context.prior()
-    if not isinstance(prior, LatentPrior):
-        raise ValueError(f"the prior '{context.prior_name}' has no latents; this report is about latent priors")
     photos = [Photo(p.name, p.x.to(context.device), p.seed) for p in photos]
     some = evenly(photos, limit)
+    if isinstance(prior, PixelPrior):
+        from blindinv.benchmark.pixel_prior import pixel_denoising
+
+        yield pixel_denoising(prior, some, tick)
+        return
     yield round_trip(prior, photos, tick)
     yield image_denoising(context, some, tick)
     yield latent_denoising(prior, some, tick)
@@ -221,11 +223,16 @@ def samples_picture(context: Context) -> Image.Image:
     return sheet([("unconditional samples, 100 DDIM steps, eta 1", x[:half]), ("", x[half:])])
 
 
-def write(out: Path, context: Context, photos: Sequence[Photo], sections: Sequence[Section], samples: Image.Image) -> None:
-    """prior.md, prior.json and samples.png in a folder, each whole or not at all."""
+def write(out: Path, context: Context, photos: Sequence[Photo], sections: Sequence[Section], samples: Image.Image) -> Path:
+    """prior.md, prior.json and samples.png in a folder, each whole or not at all; "pixel-" before these names for such a prior.
+
+    Returns:
+        the page.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    kind = "pixel-" if isinstance(context.prior(), PixelPrior) else ""
     page = [f"# The prior `{context.prior_name}`", *(f"## {s.title}\n\n{s.words}\n\n{markdown_lines(s.lines)}" for s in sections)]
-    page.append("## Samples\n\nUnconditional, 100 DDIM steps, eta 1, none left out.\n\n![samples](samples.png)\n")
+    page.append(f"## Samples\n\nUnconditional, 100 DDIM steps, eta 1, none left out.\n\n![samples]({kind}samples.png)\n")
     facts = {
         "prior": context.prior_name,
         "seed": context.seed,
@@ -235,6 +242,8 @@ def write(out: Path, context: Context, photos: Sequence[Photo], sections: Sequen
         "versions": versions(),
         "psnr": {s.name: s.scores for s in sections},
     }
-    write_atomically(out / "samples.png", lambda p: samples.save(p, "PNG", optimize=True))
-    write_atomically(out / "prior.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8"))
-    write_atomically(out / "prior.md", lambda p: p.write_text("\n\n".join(page), encoding="utf-8"))
+    write_atomically(out / f"{kind}samples.png", lambda p: samples.save(p, "PNG", optimize=True))
+    write_atomically(out / f"{kind}prior.json", lambda p: p.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8"))
+    path = out / f"{kind}prior.md"
+    write_atomically(path, lambda p: p.write_text("\n\n".join(page), encoding="utf-8"))
+    return path
