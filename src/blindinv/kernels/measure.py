@@ -60,20 +60,6 @@ def centre_exactly(k: Tensor) -> Tensor:
     return normalize((1 - dx) * k + dx * k.roll(1, -1))
 
 
-def centre_path(k: Tensor) -> Tensor:
-    """Shift each kernel so that the middle of its path is at the origin, to a fraction of a pixel.
-
-    The fourth root of the values above a fiftieth of the maximum stands for the path: where an estimate lies is surer
-    than how long the camera stayed there. The shift is a phase in Fourier space, so thin lines stay thin.
-    """
-    main = torch.where(k > 0.02 * k.amax((-2, -1), keepdim=True), k, torch.zeros_like(k)).pow(0.25)
-    n, m = k.shape[-2:]
-    dy, dx = -centre_of_mass(main).T[..., None, None, None]
-    fy, fx = torch.fft.fftfreq(n, device=k.device)[:, None], torch.fft.fftfreq(m, device=k.device)
-    turn = torch.exp(-2j * torch.pi * (fy * dy + fx * dx))
-    return normalize(torch.fft.ifft2(torch.fft.fft2(k) * turn).real.to(k.dtype))
-
-
 def resize_support(k: Tensor, size: int) -> Tensor:
     """Crop or zero-pad to (B, 1, size, size), keeping the origin at index size // 2, and normalise."""
     n = k.shape[-1]

@@ -1,8 +1,8 @@
 """LatentDEM as it works best with a small prior: classical starts, a few weighted EM steps, a short spectral sampler.
 
 The EM with latent diffusion priors is the paper's; what differs is measured in docs/results.md. The kernel starts from
-coarse-to-fine estimates instead of a delta, the best of several by the evidence under the prior; the M-step weights each
-frequency by the model error that appendix A calls nu_t (measured per frequency, not tuned); the E-step's data term uses
+coarse-to-fine estimates instead of a delta, the best of several by the evidence and a prior on shapes; the M-step weights
+each frequency by the model error that appendix A calls nu_t (measured per frequency, not tuned); the E-step's data term uses
 the same error spectrum, so that it has no step size; and the result is averaged with a sparse-gradient deconvolution.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.guidance.evidence import log_evidence
 from blindinv.guidance.moves import Proximal
-from blindinv.kernels.measure import centre_exactly, centre_path, delta, mnc
+from blindinv.kernels.measure import centre_exactly, delta, mnc
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.convolution import mean_image, wiener
@@ -183,7 +183,7 @@ def latentdem(
     spectrum = _constant(spectrum) if settings.constant_error else spectrum
     k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
     em = settings.em if blind else ()
-    x = None if blind else start_image(problem, prior, k)
+    x = None if em else start_image(problem, prior, k)  # each EM round makes its own
     done, total = 0, sum(em) + settings.steps
     sharp = k.amax((-3, -2, -1), keepdim=True) > (SHARP if settings.starts else 2.0)  # the delta won: nothing to find
     hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
@@ -195,11 +195,10 @@ def latentdem(
         phi = Estimated(k, m_step)
         for p in solve(problem.y, chain, phi, move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
             yield replace(p, step=done + p.step, total=total)
-            k = p.phi
+            assert p.x is not None
+            k, x = p.phi, p.x
         done += iterations
     if blind:
-        k = torch.where(sharp, k, centre_path(k))
-        x = start_image(problem, prior, k)
         extra = torch.where(sharp, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
