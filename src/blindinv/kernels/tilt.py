@@ -79,3 +79,16 @@ def _smooth(x: Tensor) -> Tensor:
     weights, (h, w) = _window(torch.device("cpu")).tolist(), (n - WINDOW + 1 for n in x.shape[-2:])
     x = torch.stack([weight * x[..., i : i + h, :] for i, weight in enumerate(weights)]).sum(0)
     return torch.stack([weight * x[..., i : i + w] for i, weight in enumerate(weights)]).sum(0)
+
+
+def end_point_error(tilt: Tensor, truth: Tensor) -> Tensor:
+    """Mean length of tilt - truth in pixels, (B,), after the mean of the difference is taken away.
+
+    A constant tilt is a shift of the image, which nobody can know.
+
+    Args:
+        tilt: (B, 2, H, W).
+        truth: the same shape.
+    """
+    difference = tilt - truth
+    return (difference - difference.mean((-2, -1), keepdim=True)).square().sum(1).sqrt().mean((-2, -1))

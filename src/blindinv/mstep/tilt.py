@@ -7,6 +7,7 @@ from torch import Tensor
 
 from blindinv.kernels.tilt import tilt_power
 from blindinv.operators.fourier import Spectrum, fft, ifft, otf, size_of
+from blindinv.operators.noise import split
 from blindinv.operators.turbulence import Turbulence, warp
 
 TINY = 1e-30
@@ -54,7 +55,8 @@ class TiltStep:
         """One M-step, see `MStep`; x and tilt are on the canvas."""
         size = size_of(x)
         K, root = otf(self.kernel, size), tilt_power(size, self.strength, x.device).sqrt()
-        c = self.temper * (K.abs().square() * self.spectrum(t, size, x.device) + sigma.square())
+        base, excess = split(self.temper**0.5 * sigma)
+        c = self.temper * K.abs().square() * self.spectrum(t, size, x.device) + base
         right, down = (warp(g, tilt) for g in slopes(x))
 
         def blurred(u: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class TiltStep:
             both = torch.cat([(g * q).sum(1, keepdim=True) for g in (right, down)], 1)
             return ifft(root * fft(both), size)
 
-        r = self.A.residual(y, x, {"kernel": self.kernel, "tilt": tilt}, c)
+        r = self.A.residual(y, x, {"kernel": self.kernel, "tilt": tilt}, c, excess)
         seen = r + ifft(K * fft(right * tilt[:, :1] + down * tilt[:, 1:]), size)
         residual = back(seen)
         u, p, rr = torch.zeros_like(residual), residual, _dot(residual, residual)

@@ -71,6 +71,8 @@ class Turbulence:
             (gradient,) = torch.autograd.grad(warp(x, phi["tilt"].detach()), x, back.detach())
         return gradient
 
-    def residual(self, y: Tensor, x: Tensor, phi: Mapping[str, Tensor], covariance: Tensor) -> Tensor:
-        """y - k * T_tau(x) on the canvas; outside the frame it is continued as `covariance` would have it."""
-        return self.blur.residual(y, warp(x, phi["tilt"]), phi["kernel"], covariance)
+    def residual(
+        self, y: Tensor, x: Tensor, phi: Mapping[str, Tensor], covariance: Tensor, excess: Tensor | None = None
+    ) -> Tensor:
+        """y - k * T_tau(x) on the canvas; outside the frame, or with an `excess` of noise, as the convolution's."""
+        return self.blur.residual(y, warp(x, phi["tilt"]), phi["kernel"], covariance, excess)

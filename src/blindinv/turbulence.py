@@ -1,0 +1,185 @@
+"""Restoring pictures taken through turbulent air, in one call: what `blindinv turbulence` uses."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from blindinv.deblur import LARGEST, TILE, Record, _detail
+from blindinv.methods.turbulence import TURBULENCE, TurbulenceMethod, TurbulenceModels
+from blindinv.operators.noise import is_map, level
+from blindinv.photo.tiles import Box, blend, tiles
+from blindinv.problem import Deblurring, run
+from blindinv.solve import Progress
+
+
+@dataclass(frozen=True)
+class TurbulenceResult:
+    """What `restore` returns.
+
+    Attributes:
+        image: (B, 3, H, W) in [0, 1].
+        kernel: (B, 1, n, n), non-negative, sum 1.
+        tilt: (B, 2, H, W) in pixels: pixel p of the observation shows, before the blur, the image at p + tilt(p);
+            channel 0 along the columns (to the right), channel 1 along the rows (down).
+        sigma: (B, 1, 1, 1) noise level that was used, on [0, 1].
+        history: what the caller's `record` returned at each step.
+    """
+
+    image: Tensor
+    kernel: Tensor
+    tilt: Tensor
+    sigma: Tensor
+    history: list[Any]
+
+
+def find_turbulence_method(name: str) -> TurbulenceMethod:
+    """The method of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in TURBULENCE:
+        raise ValueError(f"there is no method '{name}' for turbulence; give one of {', '.join(TURBULENCE)}")
+    return TURBULENCE[name]
+
+
+def load_turbulence_models(
+    method: TurbulenceMethod,
+    *,
+    prior: str | PathLike[str] | None = None,
+    kernel_prior: str | PathLike[str] | None = None,
+    tilt_prior: str | PathLike[str] | None = None,
+    strength: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> TurbulenceModels:
+    """What a method needs, by name or path; None is the shipped one.
+
+    Args:
+        method: decides what is loaded.
+        prior: of images, see `load_prior`.
+        kernel_prior: see `load_kernel_prior`.
+        tilt_prior: see `load_tilt_prior`; or "gaussian", the exact Gaussian one of the strength, without a network.
+        strength: of the turbulence.
+        device: of the networks.
+
+    Raises:
+        ValueError, OSError, ImportError: as the loaders do, or a network is named that the method does not take.
+    """
+    from blindinv.priors.gaussian_tilt import GaussianTilt
+    from blindinv.zoo.load import load_kernel_prior, load_prior, load_tilt_prior
+
+    named = {"kernel_prior": kernel_prior, "tilt_prior": tilt_prior}
+    for name, value in named.items():
+        if value is not None and name not in method.needs:
+            raise ValueError(f"this method takes no {name.replace('_', ' ')}")
+    image = load_prior(prior or method.own_prior, device=device)
+    kernels = load_kernel_prior(kernel_prior or "kernels64", device=device) if "kernel_prior" in method.needs else None
+    if "tilt_prior" not in method.needs:
+        return TurbulenceModels(image, kernels)
+    exact = tilt_prior == "gaussian"
+    return TurbulenceModels(
+        image, kernels, GaussianTilt(strength) if exact else load_tilt_prior(tilt_prior or "tilt", device=device)
+    )
+
+
+def restore(
+    y: Tensor,
+    *,
+    method: str | TurbulenceMethod = "default",
+    prior: Any = None,
+    kernel_prior: Any = None,
+    tilt_prior: Any = None,
+    kernel_size: int = 64,
+    sigma: float | Tensor | None = None,
+    photons: float | None = None,
+    circular: bool | None = None,
+    kernel: Tensor | None = None,
+    strength: float = 1.0,
+    steps: int | None = None,
+    seed: int = 0,
+    record: Record | None = None,
+) -> TurbulenceResult:
+    """Recover images, blur kernels and tilt fields from y = k * T_tau(x) + n.
+
+    Images above 640 x 640 pixels are treated in tiles of 512 that share one kernel and have tilts of their own.
+
+    Args:
+        y: (B, 3, H, W) in [0, 1], B different images.
+        method: "default" or "blinddps", or such an object.
+        prior: as `load_prior` gives; None: the method's own.
+        kernel_prior: as `load_kernel_prior` gives.
+        tilt_prior: as `load_tilt_prior` gives, or a `GaussianTilt`.
+        kernel_size: side of the kernel, 9 to 129 pixels; larger than the blur.
+        sigma: level of Gaussian noise on [0, 1]; None: estimated, or none at all beside the photons' noise.
+        photons: Poisson noise, with so many photons at white; None: no such noise.
+        circular: periodic borders; None: detected.
+        kernel: (1 or B, 1, n, n) if it is known.
+        strength: of the turbulence: the tilts are about 0.4 strength pixels on each axis; 0: no tilt, a blur only.
+        steps: of the reverse diffusion; None: the method's own.
+        seed: of all random numbers.
+        record: called after every step, see `run`.
+
+    Raises:
+        ValueError: what cannot be restored, or an unknown method, with the reason.
+    """
+    method = find_turbulence_method(method) if isinstance(method, str) else method
+    if not 0 <= strength < float("inf"):
+        raise ValueError(f"the strength of turbulence must be a finite number and not negative, got {strength}")
+    if sigma is None and photons is not None:
+        sigma = 0.0
+    if sigma is None:
+        from blindinv.photo.noise import estimate_sigma
+
+        sigma = estimate_sigma(y)
+    problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, photons=photons)
+    models = _completed(method, TurbulenceModels(prior, kernel_prior, tilt_prior), strength, y.device)
+
+    def steps_of(part: Deblurring) -> Iterator[Progress]:
+        return method(part, models, strength, steps)
+
+    if y.shape[-2] * y.shape[-1] <= LARGEST:
+        return _run(problem, steps_of, record)
+    return _in_tiles(problem, steps_of, record)
+
+
+def _completed(
+    method: TurbulenceMethod, models: TurbulenceModels, strength: float, device: torch.device | str
+) -> TurbulenceModels:
+    """The same models, with shipped ones where the method needs what is None."""
+    if all(getattr(models, name) is not None for name in method.needs):
+        return models
+    shipped = load_turbulence_models(method, strength=strength, device=device)
+    return replace(shipped, **{k: v for k, v in vars(models).items() if v is not None})
+
+
+Steps = Callable[[Deblurring], Iterator[Progress]]
+
+
+def _run(problem: Deblurring, steps: Steps, record: Record | None) -> TurbulenceResult:
+    found = run(problem, steps(problem), record)
+    phi: Any = found.kernel
+    return TurbulenceResult(found.image, phi["kernel"], problem.frame(phi["tilt"]), found.sigma, found.history)
+
+
+def _in_tiles(problem: Deblurring, steps: Steps, record: Record | None) -> TurbulenceResult:
+    """One kernel from the tile with the most detail, then every tile with that kernel, on free borders."""
+    overlap = problem.kernel_size + 32
+    boxes = tiles(problem.y.shape[-2], problem.y.shape[-1], max(TILE, 2 * overlap), overlap)
+    history: list[Any] = []
+
+    def part(box: Box, kernel: Tensor | None) -> TurbulenceResult:
+        sigma = box.cut(problem.sigma) if is_map(problem.sigma) else problem.sigma
+        piece = Deblurring.of(box.cut(problem.y), sigma, problem.kernel_size, False, kernel)
+        result = _run(replace(piece, rng=problem.rng), steps, record)
+        history.extend(result.history)
+        return result
+
+    kernel = problem.kernel
+    if kernel is None:
+        kernel = part(max(boxes, key=lambda box: _detail(problem.y, box)), None).kernel
+    both = blend(boxes, (torch.cat([r.image, r.tilt], 1) for r in (part(box, kernel) for box in boxes)), overlap)
+    return TurbulenceResult(both[:, :3].clamp(0, 1), kernel, both[:, 3:], level(problem.sigma), history)
