@@ -81,7 +81,7 @@ def spread_out(cases: Sequence[Case], count: int = 3) -> list[Case]:
 
 def _panel(image: Tensor, kernel: Tensor | None = None, side: int = 256) -> Image.Image:
     """A picture with its kernel, a quarter as wide, in the lower left corner."""
-    panel = picture(image.clamp(0, 1))
+    panel = picture(image[:, :3].clamp(0, 1))
     panel = (
         panel if panel.width == side else panel.resize((side, round(side * panel.height / panel.width)), Image.Resampling.LANCZOS)
     )
