@@ -1,6 +1,8 @@
 """The commands `blindinv bench NAME`: a table or figure of the papers each, and the page that shows them."""
 
-from collections.abc import Callable
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -155,6 +157,18 @@ def operator_priors(
         with Console(stderr=True).status("loading") as status:
             page = operator_priors_report(kernels, tilt, out, samples, tick=status.update)
         typer.echo(page)
+
+
+def _others() -> Iterator[tuple[str, Callable[..., None]]]:
+    """Commands of their own files: the function X of X_cli.py in this folder."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        name, end = module.name.removesuffix("_cli"), module.name.endswith("_cli")
+        if end:
+            yield name.replace("_", "-"), getattr(import_module(f"blindinv.benchmark.{module.name}"), name)
+
+
+for _name, _function in _others():
+    app.command(_name)(_function)
 
 
 Records = Annotated[Path, typer.Option(metavar="DIR", help="Stored records, NAME.jsonl each.")]
