@@ -105,7 +105,7 @@ def over_weights(records: Sequence[Record], figure: "Figure") -> None:
 
 def error_ratios(records: Sequence[Record], figure: "Figure") -> None:
     """Share of pictures whose error ratio is below r (Levin et al. 2009)."""
-    axes, r = figure.subplots(), np.linspace(1, 5, 200)
+    axes, r = figure.subplots(), np.linspace(0.8, 5, 200)
     for name, of in by_row(records).items():
         ratios = np.array([record.figures["error_ratio"] for record in of if "error_ratio" in record.figures])
         if len(ratios) and name != "blurred":
@@ -119,7 +119,7 @@ def kernels_side_by_side(records: Sequence[Record], figure: "Figure") -> None:
     table = {name: {r.image: r for r in of} for name, of in by_row(records).items() if not of[0].method.endswith("-true")}
     images = [i for i in next(iter(table.values())) if all(i in of for of in table.values())]
     lines = {"true": "true"} | dict.fromkeys(table, "found")
-    figure.set_size_inches(1.1 * len(images) + 1.2, 1.15 * len(lines))
+    figure.set_size_inches(1.1 * len(images) + 2.2, 1.15 * len(lines))
     panels = figure.subplots(len(lines), len(images), squeeze=False)
     for axes_of_line, (name, which) in zip(panels, lines.items(), strict=True):
         of = table.get(name, next(iter(table.values())))
