@@ -8,6 +8,7 @@ import typer
 
 from blindinv.benchmark.cli import app as bench
 from blindinv.photo.errors import PhotoError
+from blindinv.photo.turbulence_cli import turbulence
 from blindinv.training.cli import app as train
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def list_methods(
             console.print(f"    {label}: {about[key]}", highlight=False)
 
 
+app.command("turbulence")(turbulence)
 app.add_typer(bench, name="bench", help="Reproduce the tables.")
 app.add_typer(train, name="train", help="Train the shipped networks on your own photos.")
 

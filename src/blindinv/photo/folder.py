@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blindinv.photo.errors import PhotoError
 
-FILES = frozenset({"image.png", "kernel.npy", "kernel.png", "comparison.png", "std.png", "report.json"})
+FILES = frozenset({"image.png", "kernel.npy", "kernel.png", "tilt.npy", "tilt.png", "comparison.png", "std.png", "report.json"})
 
 
 def check_target(folder: Path) -> None:
