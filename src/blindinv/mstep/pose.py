@@ -21,19 +21,23 @@ REACH = 0.3
 def ddim_coefficient(schedule: Schedule, t: int, s: int) -> float:
     """-d z_s / d eps of a DDIM step from t to s: sqrt(1 - abar_t) sqrt(abar_s / abar_t) - sqrt(1 - abar_s).
 
-    Two DDIM steps from one z_t differ by this times the difference of their noise predictions. It tends to 0 with t.
+    Two DDIM steps from one z_t differ by this times the difference of their noise predictions. It is in proportion to the
+    length of the step: 0.03 to 0.13 where Stable Diffusion's schedule is run in 50 steps, 0.002 to 0.03 in 1000.
     """
     a, b = schedule.at(t), schedule.at(s)
     return (1 - a) ** 0.5 * (b / a) ** 0.5 - (1 - b) ** 0.5
 
 
 def alignment(eps: Tensor, fused: Tensor, first: Tensor, ratio: float) -> Tensor:
-    """Eq. 26 at one z_t, free of the factor that vanishes with t: one number per sample, (B,).
+    """Eq. 26 at one z_t, without the factor that hangs on the length of the step: one number per sample, (B,).
 
     (ratio |eps_j - eps_fused|^2 + |eps_j - eps_1|^2) / (1 + ratio) per element, with ratio = lambda / delta
 
     The paper compares z_t(y_2, phi_2), z_t(x_0, 0) and z_t(y_1, phi_1), latents after one reverse step. From one z_t these
     differ by `ddim_coefficient` times the differences of noise; divided by its square, eq. 26 is this loss.
+
+    With two pictures eps_fused = (1 - gamma) eps_1 + gamma eps_2(old pose): at the old pose, both terms pull the same way, and
+    the first says something new only from the third picture on.
 
     Args:
         eps: noise of all views by picture j, (B, V, C, h, w), with a gradient in its pose.
