@@ -6,6 +6,7 @@ from commands import call, check_outputs, good, refused, same, state_of
 
 from blindinv.training.kernel_prior import KernelPriorLoss, KernelPriorRecipe
 from blindinv.training.loop import Plan, train
+from blindinv.training.prior import certainty
 from blindinv.zoo import load_kernel_prior, load_prior
 
 TINY = ["--size", "18", "--channels", "16,16", "--bank", "40", "--batch", "2", "--device", "cpu"]
@@ -82,3 +83,15 @@ def test_files_of_other_kinds(trained, tmp_path):
 
         with pytest.raises(ValueError, match=f"is a {words}, not a kernel prior"):
             load_kernel_prior(WEIGHTS / f"{name}.safetensors")
+
+
+def test_certainty_is_the_share_of_the_noise_that_a_filter_cannot_take_away():
+    """Of one Gaussian pixel of variance s^2: sqrt(abar s^2 / (abar s^2 + 1 - abar)), falling with t."""
+    model, _ = KernelPriorRecipe(size=12, channels=(16, 16), bank=300, batch=2).setup()
+    t = torch.tensor([5, 300, 900])
+    _, c, _ = model.gaussian(torch.zeros(3, 1, 12, 12), t)
+    a, s = model.abar[t].view(-1, 1, 1, 1), model.std
+    g = certainty(a, c)
+    torch.testing.assert_close(g, (a * s.square() / (a * s.square() + 1 - a)).sqrt())
+    assert (g[0] > g[1]).all()
+    assert (g[1] > g[2]).all()

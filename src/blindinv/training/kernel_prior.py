@@ -10,6 +10,7 @@ from blindinv.kernels.mixture import kernel_bank, symmetries
 from blindinv.priors.kernel_diffusion import PixelwiseDenoiser
 from blindinv.schedule import Schedule
 from blindinv.training.levels import LEVELS, stratified
+from blindinv.training.prior import certainty
 from blindinv.zoo.shipped import KERNEL_PRIOR
 from blindinv.zoo.unet import patch_unet
 
@@ -23,7 +24,7 @@ def kernel_states(bank: Tensor) -> Tensor:
 
 
 class KernelPriorLoss:
-    """Mean squared error of the correction, per pixel and t in units of what independent Gaussian pixels leave.
+    """Mean squared error, per pixel and t in units of what independent Gaussian pixels leave, weighted by `certainty`.
 
     Args:
         bank: (N, 1, n, n) uint8, kernels over their maximum.
@@ -43,7 +44,7 @@ class KernelPriorLoss:
         with torch.autocast(z.device.type, torch.bfloat16):
             z_t = a.sqrt() * z + (1 - a).sqrt() * noise
             z0, (_, c, _) = model(z_t, t), model.gaussian(z_t, t)
-        return ((z0 - z) / c).square().mean()
+        return (certainty(a, c) * ((z0 - z) / c).square()).mean()
 
 
 class KernelPriorScores:

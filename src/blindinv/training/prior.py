@@ -92,11 +92,18 @@ def fit_gaussian(model: WienerDenoiser, source: Crops, crops: int = 2000) -> Non
     model.gaussian.fit(source.crops(crops, model.gaussian.grid, torch.Generator().manual_seed(1)))
 
 
-class PriorLoss:
-    """Mean squared error of the correction, per t in units of what the Wiener filter leaves.
+def certainty(abar: Tensor, c: Tensor) -> Tensor:
+    """The weight of a timestep, c sqrt(abar / (1 - abar)) in (0, 1): the square root of DDPM's, in units of what a filter leaves.
 
-    t is stratified over the batch; two thirds of it fall in the lower half, where posterior sampling spends its steps.
+    c is the filter's error and sqrt((1 - abar) / abar) that of an observation alone. At high noise a few low frequencies make up
+    the whole error: a draw of it says as little as a few numbers would, and with equal weights its noise drowns what the
+    gradients of low noise have to say.
     """
+    return c * (abar / (1 - abar)).sqrt()
+
+
+class PriorLoss:
+    """Mean squared error of the correction in units of what the Wiener filter leaves, weighted by `certainty`."""
 
     def __init__(self, source: Crops, batch: int = 8, size: int = 32, device: str = "cpu") -> None:
         self.source, self.batch, self.size, self.device = source, batch, size, device
@@ -109,7 +116,7 @@ class PriorLoss:
         a = model.abar[t].view(-1, 1, 1, 1)
         with torch.autocast(z.device.type, torch.bfloat16):
             w, c, f = model.correction(a.sqrt() * z + (1 - a).sqrt() * noise, t)
-        return (f.float() - (z - w) / c).square().mean()
+        return (certainty(a, c) * (f.float() - (z - w) / c).square()).mean()
 
 
 class PriorScores:
