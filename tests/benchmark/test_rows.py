@@ -48,7 +48,11 @@ def test_a_method_is_two_rows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(import_module("blindinv.deblur"), "deblur", deblur)
     table, context = rows(), Context(seed=5, steps=7)
     assert list(table)[:5] == ["blurred", "wiener-true", "sparse-true", "mine", "mine-true"]
-    assert table["mine"].settings == {"weight": "3"} and table["mine"].needs == ("denoiser",) and not table["blurred"].needs
+    assert (
+        table["mine"].settings == {"method": "Mine", "weight": "3"}
+        and table["mine"].needs == ("denoiser",)
+        and not table["blurred"].needs
+    )
     assert list(context.weights(("denoiser",))) == ["denoiser"]
     for name in ("mine", "mine-true"):
         table[name].run(batch(), context)

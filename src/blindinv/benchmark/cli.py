@@ -16,6 +16,7 @@ app = typer.Typer(name="bench", help="The tables and figures of the papers, one 
 ON_PHOTOS = {
     "photos-64": "The default method and its references on synthetic camera shake, 64 photos.",
     "table1": "All methods on synthetic camera shake (LatentDEM, table 1).",
+    "true-kernel": "Methods that are given the true kernel: DPS, PiGDM, PSLD, DDNM.",
     "table2": "Skip-gradient schemes: time and quality (LatentDEM, table 2).",
     "table3": "Vanilla EM and diffusion EM (LatentDEM, table 3).",
     "annealing": "The kernel's error over t, with and without annealing (LatentDEM, figure 5).",

@@ -123,7 +123,8 @@ def describe(method: object) -> dict[str, Any]:
         return {k: _text(v) for k, v in method.keywords.items()}
     if is_dataclass(method) and not isinstance(method, type):
         values = {f.name: getattr(method, f.name) for f in fields(method)}
-        return {k: _text(v) for k, v in values.items() if k not in ("about", "needs", "own_prior")}
+        words = {k: _text(v) for k, v in values.items() if k not in ("about", "needs", "own_prior")}
+        return {"method": type(method).__name__} | words
     return {}
 
 
