@@ -93,7 +93,7 @@ def load_part(folder: Path, name: str, parts: dict[str, str], dtype: torch.dtype
     options: dict[str, Any] = {"local_files_only": True}
     if dtype is not None:
         options |= {"torch_dtype": dtype, "low_cpu_mem_usage": importlib.util.find_spec("accelerate") is not None}
-        if not list(where.glob("diffusion_pytorch_model.safetensors*")) and list(where.glob("*.fp16.safetensors")):
+        if only_half(where):
             options["variant"] = "fp16"
         options["output_loading_info"] = True
     try:
@@ -107,6 +107,14 @@ def load_part(folder: Path, name: str, parts: dict[str, str], dtype: torch.dtype
             f"the weights of {name} in {where} are incomplete: {len(missing)} tensors are missing, e.g. '{missing[0]}'"
         )
     return part[0]
+
+
+def only_half(where: Path) -> bool:
+    """Whether a folder has its best weights in half precision: safetensors before pickles, and then full before half."""
+    kinds = (".safetensors", ".bin")
+    files = [name.name for name in where.iterdir() if name.name.endswith(kinds)] if where.is_dir() else []
+    kept = [f for f in files if f.endswith(".safetensors")] or files
+    return bool(kept) and all(".fp16." in f for f in kept)
 
 
 def first_line(error: BaseException) -> str:

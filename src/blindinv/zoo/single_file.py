@@ -63,11 +63,16 @@ def load_file(path: Path, dtype: torch.dtype = torch.float32, prompt: str = "") 
     return latent_prior(vae, unet, scheduler, dtype, empty_prompt(encoder))
 
 
-def read_shapes(path: Path) -> Shapes:
+def read_shapes(path: Path, parts: tuple[str, ...] = (UNET, VAE, TEXT), model: str = "Stable Diffusion 1.x") -> Shapes:
     """Name -> shape of every tensor, without reading any.
 
+    Args:
+        path: the file.
+        parts: the beginnings of names that it must have.
+        model: what a file with these is, for the message.
+
     Raises:
-        ValueError: not a safetensors file, or not Stable Diffusion 1.x in the original layout.
+        ValueError: not a safetensors file, or not that model in the original layout.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -76,10 +81,10 @@ def read_shapes(path: Path) -> Shapes:
             shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {first_line(error)}") from error
-    missing = [part for part in (UNET, VAE, TEXT) if not any(name.startswith(part) for name in shapes)]
+    missing = [part for part in parts if not any(name.startswith(part) for name in shapes)]
     if missing:
         raise ValueError(
-            f"{path} is not Stable Diffusion 1.x in the original layout (no tensors '{missing[0]}*'); "
+            f"{path} is not {model} in the original layout (no tensors '{missing[0]}*'); "
             "other models are loaded from a folder in diffusers' layout"
         )
     return shapes
@@ -91,10 +96,30 @@ def configs_of(shapes: Shapes) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: a tensor is missing that every version 1.x has.
     """
+    networks = network_configs(shapes)
+    try:
+        vocabulary, hidden = shapes[f"{TEXT}embeddings.token_embedding.weight"]
+        text = {
+            "model_type": "clip_text_model",
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "intermediate_size": shapes[f"{TEXT}encoder.layers.0.mlp.fc1.weight"][0],
+            "num_hidden_layers": sum(name.startswith(TEXT) and name.endswith("mlp.fc1.weight") for name in shapes),
+            "num_attention_heads": max(1, hidden // CLIP_HEAD),
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+            "max_position_embeddings": shapes[f"{TEXT}embeddings.position_embedding.weight"][0],
+        }
+    except KeyError as error:
+        raise ValueError(f"not Stable Diffusion 1.x: the checkpoint has no tensor {error}") from error
+    return {**networks, "text_encoder": text}
+
+
+def network_configs(shapes: Shapes) -> dict[str, dict[str, Any]]:
+    """Configs of unet and vae, which all descendants of Stable Diffusion 1.x share; otherwise as `configs_of`."""
     try:
         width = [shapes[f"{UNET}input_blocks.{1 + 3 * i}.0.in_layers.2.weight"][0] for i in range(4)]
         depth = [shapes[f"{VAE}encoder.down.{i}.block.0.conv1.weight"][0] for i in range(4)]
-        vocabulary, hidden = shapes[f"{TEXT}embeddings.token_embedding.weight"]
         unet = {
             "in_channels": shapes[f"{UNET}input_blocks.0.0.weight"][1],
             "block_out_channels": width,
@@ -109,23 +134,11 @@ def configs_of(shapes: Shapes) -> dict[str, dict[str, Any]]:
             "layers_per_block": 2,
             "latent_channels": shapes[f"{VAE}post_quant_conv.weight"][1],
         }
-        text = {
-            "model_type": "clip_text_model",
-            "vocab_size": vocabulary,
-            "hidden_size": hidden,
-            "intermediate_size": shapes[f"{TEXT}encoder.layers.0.mlp.fc1.weight"][0],
-            "num_hidden_layers": sum(name.startswith(TEXT) and name.endswith("mlp.fc1.weight") for name in shapes),
-            "num_attention_heads": max(1, hidden // CLIP_HEAD),
-            "bos_token_id": vocabulary - 2,
-            "eos_token_id": vocabulary - 1,
-            "max_position_embeddings": shapes[f"{TEXT}embeddings.position_embedding.weight"][0],
-        }
     except KeyError as error:
         raise ValueError(f"not Stable Diffusion 1.x: the checkpoint has no tensor {error}") from error
     return {
         "unet": {"_class_name": "UNet2DConditionModel", **unet},
         "vae": {"_class_name": "AutoencoderKL", **vae},
-        "text_encoder": text,
     }
 
 
