@@ -33,7 +33,7 @@ from blindinv.training.tilt_prior import validation_states
 BACKGROUND, MAIN_PART = 0.02, 0.9
 RING, RING_MASS = 2, 0.02
 HELD_OUT_SEED = 2
-LOW, SHORTLIST, COPY = 12, 24, 0.99
+COARSE, SHORTLIST, COPY = 32, 64, 0.99
 TIMES = (50, 100, 200, 300, 420, 550, 700, 850)
 
 Tick = Callable[[str], object]
@@ -77,32 +77,37 @@ def main_part(k: Tensor) -> float:
 def nearest(k: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     """The most alike kernel of a bank for each kernel: likeness (B,) and index (B,).
 
-    Likeness is the maximum of the normalised cross-correlation over shifts and the eight symmetries. The 24 candidates of
-    each kernel are the most alike in the modulus of their low frequencies, which a shift leaves as it is.
+    Likeness is the maximum of the normalised cross-correlation over shifts and the eight symmetries. It is computed for the
+    64 kernels of the bank that are most alike at 32 x 32 pixels and shifts of at most one of those: all kernels are centred.
 
     Args:
         k: (B, 1, n, n).
         bank: (N, 1, n, n) uint8, as of `kernel_bank`.
     """
-    n = k.shape[-1]
-    turned = torch.cat([symmetries(k, torch.full((len(k),), i)) for i in range(8)])
-    queries = _magnitudes(turned)
-    scores = torch.cat([queries @ _magnitudes(part.float()).T for part in bank.split(4000)], 1)
-    best = scores.view(8, len(k), len(bank)).amax(0).topk(min(SHORTLIST, len(bank)), 1).indices
-    likeness = torch.zeros(len(k), best.shape[1])
-    for i, candidates in enumerate(best):
-        mine = turned.view(8, len(k), 1, n, n)[:, i]
-        theirs = bank[candidates].float()
-        likeness[i] = torch.stack([mnc(one.expand_as(theirs), theirs) for one in mine[:, None]]).amax(0)
+    turned = torch.stack([symmetries(k, torch.full((len(k),), i)) for i in range(8)])
+    coarse = _coarse(turned.flatten(0, 1))
+    moved = torch.stack([coarse.roll((dy, dx), (-2, -1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    scores = torch.cat([_alike(moved, part).view(8, len(k), -1) for part in bank.split(1000)], 2)
+    scores, which = scores.max(0)
+    candidates = scores.topk(min(SHORTLIST, len(bank)), 1).indices
+    likeness = torch.stack([mnc(turned[which[i, c], i], bank[c].float()) for i, c in enumerate(candidates)])
     value, where = likeness.max(1)
-    return value, best.gather(1, where[:, None])[:, 0]
+    return value, candidates.gather(1, where[:, None])[:, 0]
 
 
-def _magnitudes(k: Tensor) -> Tensor:
-    """Low frequencies of the modulus of the Fourier transform, of unit norm over all: no shift changes them, (B, D)."""
-    f = F.normalize(torch.fft.rfft2(k).abs().flatten(1), dim=1).view(len(k), k.shape[-1], -1)
-    r = min(LOW, k.shape[-1] // 2)
-    return torch.cat([f[:, :r, :r], f[:, -r:, :r]], 1).flatten(1)
+def _coarse(k: Tensor) -> Tensor:
+    """Kernels (B, 1, n, n) averaged down to (B, 32, 32) or less, of unit norm."""
+    small = F.adaptive_avg_pool2d(k, min(COARSE, k.shape[-1]))[:, 0]
+    return small / small.flatten(1).norm(dim=1).view(-1, 1, 1)
+
+
+def _alike(moved: Tensor, part: Tensor) -> Tensor:
+    """Largest inner product over the shifts: (shifts, Q, m, m) and (P, 1, n, n) uint8 -> (Q, P)."""
+    other = _coarse(part.float()).flatten(1).T
+    best = moved[0].flatten(1) @ other
+    for one in moved[1:]:
+        best = torch.maximum(best, one.flatten(1) @ other)
+    return best
 
 
 def is_gaussian(bank: Tensor) -> Tensor:
