@@ -140,14 +140,17 @@ def store_file(file: Path, records: Path) -> Path:
     """Add the records of a run to the stored ones of the same name.
 
     Stored records of its rows that were made with other settings or weights are dropped: a row is one experiment.
-    Markdown pages, and the lines of `blindinv deblur --json`, are copied.
+    Markdown pages are copied, and so are the lines of `blindinv deblur --json`, without the names of files.
 
     Raises:
         ValueError: there are no records, or the file would be too large.
     """
     path = records / file.name
     text = file.read_text(encoding="utf-8")
-    if file.suffix != ".md" and '"photo_sha256"' not in text:
+    if '"photo_sha256"' in text:
+        facts = [json.loads(line) for line in text.splitlines()]
+        text = "".join(json.dumps({k: v for k, v in f.items() if k not in ("photo", "folder")}) + "\n" for f in facts)
+    elif file.suffix != ".md":
         new = read(file)
         if not new:
             raise ValueError(f"{file} has no records")
