@@ -18,8 +18,8 @@ import blindinv.photo.run as run_module
 from blindinv.cli import app
 from blindinv.kernels.measure import delta
 from blindinv.methods.method import Models
-from blindinv.photo.read import read_photo
 from blindinv.operators.noise import level
+from blindinv.photo.read import read_photo
 from blindinv.problem import Deblurring, Result
 from blindinv.protocols import randn
 from blindinv.solve import Progress

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from blindinv.operators.convolution import Convolution
-from blindinv.operators.fourier import Spectrum, fft, ifft, otf
-from blindinv.operators.noise import split, whiten
+from blindinv.operators.fourier import Spectrum, fft, half_plane_weights, ifft, otf
+from blindinv.operators.noise import level, split, whiten
 from blindinv.protocols import Estimate, Forward, Loss
 
 
@@ -37,6 +37,11 @@ class Measurement:
         r = self.A.frame(self.A(e.x0, e.phi), (e.y.shape[-2], e.y.shape[-1])) - e.y
         squared = self.scale**2 * _norm2(whiten(r, e.sigma))
         return squared.clamp(min=1e-12).sqrt() if self.root else squared
+
+    def noise(self, e: Estimate) -> Tensor:
+        """What this loss is about for the true image, (B,)."""
+        squared = self.scale**2 * level(e.sigma).flatten().square() * e.y[0].numel()
+        return squared.sqrt() if self.root else squared
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,25 @@ class Spectral:
         size = (e.x0.shape[-2], e.x0.shape[-1])
         with torch.no_grad():
             K = otf(e.phi, size)
-            base, excess = split(self.inflate * e.sigma)
-            c = K.abs().square() * self.spectrum(e.t, size, e.x0.device) + base
-            r = self.A.residual(e.y, e.x0.detach(), e.phi, c, excess)
+            r, c, _ = self._whitened(e, K)
             direction = ifft(K.conj() / c * fft(r), size)
         return -(e.x0 * direction).sum((-3, -2, -1))
+
+    @torch.no_grad()
+    def excess(self, e: Estimate) -> Tensor:
+        """1/2 r^H C^-1 r less its mean for x0 = x, where r is noise alone, (B,)."""
+        size = (e.x0.shape[-2], e.x0.shape[-1])
+        r, c, base = self._whitened(e, otf(e.phi, size))
+        half, seen = half_plane_weights(size[1], r.device, c.dtype), e.y.shape[-2] * e.y.shape[-1] / (size[0] * size[1])
+        noise = e.y.shape[1] * seen * (half * base / c).sum((-3, -2, -1))
+        return 0.5 * ((half * fft(r).abs().square() / c).sum((-3, -2, -1)) - noise)
+
+    def _whitened(self, e: Estimate, K: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The residual on the canvas, C, and the noise power in it."""
+        size = (e.x0.shape[-2], e.x0.shape[-1])
+        base, more = split(self.inflate * e.sigma)
+        c = K.abs().square() * self.spectrum(e.t, size, e.x0.device) + base
+        return self.A.residual(e.y, e.x0.detach(), e.phi, c, more), c, base
 
 
 @dataclass(frozen=True)

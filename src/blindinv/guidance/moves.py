@@ -11,11 +11,12 @@ from blindinv.operators.fourier import Spectrum
 from blindinv.protocols import Estimate, Guided, Loss
 
 
-def _gradients(loss: Loss, e: Estimate) -> tuple[Tensor, dict[str, Tensor]]:
-    """d loss / d z_t of the image and of each diffused part of phi: one backward pass for all samples, terms and chains."""
-    gradients = torch.autograd.grad(loss(e).sum(), [e.z, *(part.z for part in e.parts.values())], allow_unused=True)
+def _gradients(loss: Loss, e: Estimate) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The loss, (B,), and d loss / d z_t of the image and of each diffused part of phi: one backward pass for them all."""
+    value = loss(e)
+    gradients = torch.autograd.grad(value.sum(), [e.z, *(part.z for part in e.parts.values())], allow_unused=True)
     image, *parts = (g if g is not None else torch.zeros(()) for g in gradients)
-    return image, dict(zip(e.parts, parts, strict=True))
+    return value.detach(), image, dict(zip(e.parts, parts, strict=True))
 
 
 def constant(t: int) -> float:
@@ -33,18 +34,25 @@ class Descend:
         loss: of the posterior mean.
         scale: step size at t; 1 / zeta_t of LatentDEM's eq. 9 for annealing consistency.
         parts: step sizes of diffused parts at their own t, by name; a part that is not named takes `scale` at the image's t.
+        noise: the loss that the noise of y alone has, (B,): if given, no step of the image is longer than Polyak's,
+            (loss - noise) / |grad|^2, which is where the linearised loss comes down to that. Runs of few, long steps need it.
     """
 
     loss: Loss
     scale: Callable[[int], float] = constant
     parts: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
+    noise: Callable[[Estimate], Tensor] | None = None
     needs_grad: bool = True
 
     def __call__(self, e: Estimate) -> Guided:
         """Keeps z0, asks for shifts."""
-        image, parts = _gradients(self.loss, e)
+        value, image, parts = _gradients(self.loss, e)
         rate = {k: self.parts[k](e.parts[k].t) if k in self.parts else self.scale(e.t) for k in parts}
-        return Guided(e.z0, self.scale(e.t) * image, e.x0, {k: rate[k] * g for k, g in parts.items()})
+        length: Tensor | float = self.scale(e.t)
+        if self.noise is not None:
+            polyak = (value - self.noise(e)).clamp(min=0) / image.square().sum((-3, -2, -1)).clamp(min=1e-12)
+            length = polyak.clamp(max=length).view(-1, 1, 1, 1)
+        return Guided(e.z0, length * image, e.x0, {k: rate[k] * g for k, g in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Score:
     def __call__(self, e: Estimate) -> Guided:
         """Moves z0."""
         factor = self.scale(e.t) * (1 - e.abar) / e.abar**0.5
-        z0 = e.z0.detach() - factor * _gradients(self.loss, e)[0]
+        z0 = e.z0.detach() - factor * _gradients(self.loss, e)[1]
         x = e.x0.detach()
         return Guided(z0, None, x if self.finish is None else self.finish.data_step(e, x))
 
