@@ -1,51 +1,82 @@
-"""Any linear forward model of `deepinv.physics` as an operator of ours."""
+"""Any forward model of `deepinv.physics` as an operator of ours."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deepinv.physics import LinearPhysics
+import torch
+from deepinv.physics import LinearPhysics, Physics
 from torch import Tensor
+
+from blindinv.protocols import Phi
 
 
 @dataclass(frozen=True)
 class DeepinvOperator:
-    """y = A(x, phi), where phi is one named parameter of a `deepinv.physics.LinearPhysics`; without its noise.
+    """y = A(x, phi), where phi is one or more named parameters of a `deepinv.physics.Physics`; without its noise.
 
     Physics store the parameters that a call brings. Here every call works on a shallow copy, so that `physics` is never
     changed and phi stays an argument. Gradients flow to x and to phi; device and dtype are those of phi.
 
-    With `BlurFFT` and with `Blur(padding="circular")` and `name="filter"` this is `CircularConvolution`: deepinv
+    With `BlurFFT` and with `Blur(padding="circular")` and `names="filter"` this is `CircularConvolution`: deepinv
     convolves (does not correlate), and its filters have their origin at index n // 2 too, also for even n. `BlurFFT`
     works at the image size, and with the number of channels, that it was made for. With `Blur(padding="valid")` y is
     smaller than x, as its own convention has it: pixel (0, 0) of y is pixel (n - 1 - n // 2, same) of x.
 
     Args:
-        physics: a linear physics, for instance `BlurFFT((3, H, W))`.
-        name: of the parameter, for instance "filter".
+        physics: linear or not, for instance `BlurFFT((3, H, W))` or `SpaceVaryingBlur()`.
+        names: of a parameter, such as "filter": phi is a tensor; or of several, such as ("filters", "multipliers"): phi is
+            a dictionary of tensors by these names.
 
     Raises:
-        ValueError: the physics has no parameter of that name (deepinv would ignore it).
+        ValueError: the physics has no parameter of that name (deepinv would ignore it), or phi does not fit the names.
     """
 
-    physics: LinearPhysics
-    name: str
+    physics: Physics
+    names: str | tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not hasattr(self.physics, self.name):
-            raise ValueError(f"{type(self.physics).__name__} has no parameter {self.name!r}")
+        for name in (self.names,) if isinstance(self.names, str) else self.names:
+            if not hasattr(self.physics, name):
+                raise ValueError(f"{type(self.physics).__name__} has no parameter {name!r}")
 
-    def __call__(self, x: Tensor, phi: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, phi: Phi) -> Tensor:
         """A(x, phi)."""
-        return _copy(self.physics, phi).A(x, **{self.name: phi})
+        given = self._named(phi)
+        return _copy(self.physics, _first(given)).A(x, **given)
 
     def frame(self, x: Tensor, frame: tuple[int, int]) -> Tensor:
         """What the observation shows of A(x, phi): all of it."""
         return x
 
-    def adjoint(self, y: Tensor, phi: Tensor) -> Tensor:
-        """A^T y."""
-        return _copy(self.physics, phi).A_adjoint(y, **{self.name: phi})
+    def adjoint(self, y: Tensor, phi: Phi, x: Tensor | None = None) -> Tensor:
+        """A^T y by the physics itself where it is linear; else J^T y, J the derivative of A(., phi) at x.
+
+        Args:
+            y: (B, C, H, W).
+            phi: as everywhere.
+            x: where a physics that is not linear is linearised; None: at zero, at the size of y.
+        """
+        given = self._named(phi)
+        if isinstance(self.physics, LinearPhysics):
+            return _copy(self.physics, _first(given)).A_adjoint(y, **given)
+        x = torch.zeros_like(y) if x is None else x
+        with torch.enable_grad():
+            return torch.autograd.functional.vjp(lambda v: self(v, phi), x, y)[1]
+
+    def _named(self, phi: Phi) -> dict[str, Tensor]:
+        if isinstance(self.names, str):
+            if isinstance(phi, Tensor):
+                return {self.names: phi}
+            raise ValueError(f"phi is the tensor {self.names!r} alone, not parts by name")
+        if not isinstance(phi, Mapping) or set(phi) != set(self.names):
+            raise ValueError(f"phi has the parts {', '.join(self.names)}")
+        return dict(phi)
+
+
+def _first(given: dict[str, Tensor]) -> Tensor:
+    return next(iter(given.values()))
 
 
 def _like(buffer: Tensor | None, phi: Tensor) -> Tensor | None:
