@@ -67,6 +67,14 @@ def test_what_cannot_be_seen_is_left_at_the_mean_of_the_prior():
     assert sizes[0] > sizes[1] > sizes[2] and sizes[2] < 0.05
 
 
+def test_momentum_keeps_a_share_of_the_old_field():
+    A, k, size = Turbulence(CircularConvolution()), gaussian_kernel(9, 1.0), (24, 32)
+    x, old = scene(size), tilt_maps(1, size, rng(8))
+    y = A(x, {"kernel": k, "tilt": tilt_maps(1, size, rng(9))})
+    fresh, kept = (TiltStep(A, k, no_error(), momentum=m)(y, x, old, 0, SIGMA) for m in (0.0, 0.7))
+    torch.testing.assert_close(kept, 0.7 * old + 0.3 * fresh)
+
+
 def test_samples_do_not_touch_each_other():
     A, k, size = Turbulence(CircularConvolution()), gaussian_kernel(9, 1.0), (24, 32)
     x = torch.cat([scene(size, 5), scene(size, 6)])

@@ -35,18 +35,17 @@ class Settings:
         steps: of the sampler.
         from_t: timestep at which it starts.
         tilt_above: the tilt is estimated anew at timesteps from here up.
-        temper: see `TiltStep`.
-        kernel_error: noise, on [0, 1], that the image steps add to sigma (in squares) for what is wrong with kernel and tilt.
+        temper, momentum: see `TiltStep`.
         floor: the least noise level that is assumed, on [0, 1].
     """
 
     widths: tuple[float, ...] = OCTAVE
     judge_t: int = 420
-    steps: int = 16
+    steps: int = 32
     from_t: int = 420
     tilt_above: int = 200
-    temper: float = 10.0
-    kernel_error: float = 0.005
+    temper: float = 8.0
+    momentum: float = 0.5
     floor: float = 0.01
 
 
@@ -138,13 +137,13 @@ def turbulence(
         k = gaussian_kernels(problem.kernel_size, std.cpu()).to(problem.y)
     x = mean_image(problem.A, problem.y, k.shape[-1])
     x = wiener(problem.A, problem.y, k, prior.image_spectrum(0, problem.canvas, x.device), problem.sigma, x)
-    sigma = (problem.sigma.square() + settings.kernel_error**2).sqrt()
     A, tilt = Turbulence(problem.A), torch.zeros(len(x), 2, *problem.canvas).to(x)
-    tilts = Estimated(tilt, TiltStep(A, k, prior.spectrum, strength, settings.temper), lambda t: t >= settings.tilt_above)
+    m_step = TiltStep(A, k, prior.spectrum, strength, settings.temper, momentum=settings.momentum)
+    tilts = Estimated(tilt, m_step, lambda t: t >= settings.tilt_above)
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
     move = TiltedProximal(problem.A, prior.spectrum, prior.encode, operator=A)
     phi = {"kernel": Known(k), "tilt": tilts if strength else Known(tilt)}
-    yield from solve(problem.y, chain, phi, move, sigma, canvas=problem.canvas, rng=problem.rng)
+    yield from solve(problem.y, chain, phi, move, problem.sigma, canvas=problem.canvas, rng=problem.rng)
 
 
 def turbulence_paper(
@@ -181,7 +180,7 @@ def turbulence_paper(
 BY_EVIDENCE = About(
     "Gaussian kernel by evidence, tilt by its closed-form M-step inside a short latent diffusion",
     "after Bai et al., Blind Inversion using Latent Diffusion Priors, with the operator of BlindDPS",
-    "28, without gradients",
+    "44, without gradients",
     "a photo through turbulent air; the best figures and the quickest",
 )
 THREE_CHAINS = About(

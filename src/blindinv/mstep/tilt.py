@@ -41,6 +41,7 @@ class TiltStep:
         strength: of the turbulence, see `tilt_maps`.
         temper: factor on C. Images are wrong at their edges above all, where tilts are seen, and R_t is a mean.
         iterations: of conjugate gradients.
+        momentum: the new field is momentum * old + (1 - momentum) * estimate, which averages over the noise in x.
     """
 
     A: Turbulence
@@ -49,6 +50,7 @@ class TiltStep:
     strength: float = 1.0
     temper: float = 1.0
     iterations: int = 10
+    momentum: float = 0.0
 
     @torch.no_grad()
     def __call__(self, y: Tensor, x: Tensor, tilt: Tensor, t: int, sigma: Tensor) -> Tensor:
@@ -78,4 +80,4 @@ class TiltStep:
             u, residual = u + step * p, residual - step * q
             new = _dot(residual, residual)
             p, rr = residual + new / rr.clamp(min=TINY) * p, new
-        return ifft(root * fft(u), size)
+        return self.momentum * tilt + (1 - self.momentum) * ifft(root * fft(u), size)
