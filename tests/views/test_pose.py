@@ -1,6 +1,7 @@
 """The M-step and the search: eq. 26 as it is written, gradients and signs, and poses that are found under the exact prior."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -241,3 +242,10 @@ def test_the_margin_is_measured_against_a_wrong_pose():
     assert found.margin == pytest.approx(0.2) and found.warning() is None and found.warning(0.3) is not None
     assert Hypotheses(poses[:1], torch.tensor([1.0]), 2.0).margin == math.inf
     assert Hypotheses(poses, torch.tensor([1.0, 1.2]), typical=0.5).margin == 0  # nothing is better than the probes
+
+
+def test_m_steps_may_be_rarer_than_steps():
+    prior, y, phi, _ = problem()
+    steps = posefree(y, prior, TARGETS, phi + 0.1, polar=prior.camera.polar[0], steps=6, every=3)
+    poses = [phi + 0.1, *(p.phi for p in steps)]
+    assert [not torch.equal(a, b) for a, b in pairwise(poses)] == [True, False, False] * 2

@@ -23,7 +23,8 @@ class Search:
 
     Args:
         azimuths: probes around the object, evenly spaced; the first has the azimuth of y_1.
-        polars: differences of polar angle to probe at each azimuth, radians.
+        polars: differences of polar angle to probe at each azimuth, radians. Under an exact prior, with the true one up to
+            1.4, three of them find every one of 100 poses and 0 alone misses one, for 6 % more time.
         keep: probes to descend from.
         steps: of the descent.
         rate: its first step length, radians; it falls to 0 like a cosine.
@@ -36,7 +37,7 @@ class Search:
     """
 
     azimuths: int = 8
-    polars: tuple[float, ...] = (0.0,)
+    polars: tuple[float, ...] = (0.0, -0.6, 0.6)
     keep: int = 4
     steps: int = 100
     rate: float = 0.1
