@@ -22,7 +22,7 @@ class Progress:
         full: whether guidance and M-step ran (skip-gradient skips them).
         phi: current unknown, a tensor or tensors by name.
         x: current image estimate on the canvas, or None after a skipped step that is not the last.
-        z0: current posterior mean of z.
+        z0: current posterior mean of z; empty while a method is still looking for a kernel to start from.
     """
 
     step: int
@@ -57,7 +57,6 @@ class Diffused:
             return noise
         abar = self.prior.schedule.at(self.timesteps[0])
         return abar**0.5 * self.prior.encode(self.start) + (1 - abar) ** 0.5 * noise
-
 
     def take(self, z: Tensor, guided: Guided | None, z0: Tensor, i: int, noise: Tensor, name: str | None = None) -> Tensor:
         """z after the i-th reverse step: that of the image, or that of the part called `name`."""

@@ -55,6 +55,7 @@ class Settings:
         starts: settings of the coarse-to-fine starts (none: a delta kernel).
         em: EM iterations at the fixed timestep `em_t`, in rounds; each round begins by centring the kernel to a fraction
             of a pixel and with the Wiener image that goes with it (none: the start's kernel is kept).
+        keep: share of the start's kernel in the kernel that EM arrives at: their errors differ.
         em_t: their timestep.
         judge_t: timesteps at which candidates are compared by evidence.
         shape: weights of the prior on kernels (smooth, whole) in that comparison, see `shape`.
@@ -69,7 +70,8 @@ class Settings:
     """
 
     starts: tuple[CoarseToFine, ...] = STARTS
-    em: tuple[int, ...] = (5, 3)
+    em: tuple[int, ...] = (8,)
+    keep: float = 0.3
     em_t: int = 200
     judge_t: tuple[int, ...] = (420,)
     shape: tuple[float, float] = (0.05, 0.3)
@@ -124,8 +126,8 @@ def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings
     return torch.stack(scores).sum(0) + shape(k, *settings.shape)
 
 
-def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
-    """The candidate that `judge` likes best, chosen per sample, (B, 1, n, n)."""
+def better_starts(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
+    """After each candidate the one so far that `judge` likes best, chosen per sample, (B, 1, n, n)."""
     best, score = None, None
     for k in start_kernels(problem, denoiser, settings):
         value = judge(problem, prior, k, settings)
@@ -134,7 +136,12 @@ def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, s
         else:
             best = torch.where((value > score).view(-1, 1, 1, 1), k, best)
             score = torch.maximum(value, score)
-    assert best is not None
+        yield best
+
+
+def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
+    """The candidate that `judge` likes best, chosen per sample, (B, 1, n, n)."""
+    *_, best = better_starts(problem, prior, denoiser, settings)
     return best
 
 
@@ -181,10 +188,16 @@ def latentdem(
     blind, spectrum = problem.kernel is None, prior.spectrum
     problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
     spectrum = _constant(spectrum) if settings.constant_error else spectrum
-    k = best_start(problem, prior, denoiser, settings) if problem.kernel is None else problem.kernel
     em = settings.em if blind else ()
+    done, total = 0, (1 + len(settings.starts) if blind else 0) + sum(em) + settings.steps
+    k = problem.kernel
+    if k is None:
+        for k in better_starts(problem, prior, denoiser, settings):
+            done += 1
+            yield Progress(done, total, settings.em_t, False, k, None, torch.empty(0))
+    assert k is not None
+    start = k
     x = None if em else start_image(problem, prior, k)  # each EM round makes its own
-    done, total = 0, sum(em) + settings.steps
     sharp = k.amax((-3, -2, -1), keepdim=True) > (SHARP if settings.starts else 2.0)  # the delta won: nothing to find
     hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
     m_step = Spare(hqs, sharp)
@@ -198,6 +211,8 @@ def latentdem(
             assert p.x is not None
             k, x = p.phi, p.x
         done += iterations
+    if em and settings.starts:
+        k = settings.keep * start + (1 - settings.keep) * k
     if blind:
         extra = torch.where(sharp, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
