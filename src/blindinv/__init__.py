@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from blindinv.deblur import deblur
     from blindinv.kernels.gaussian import gaussian_kernel
     from blindinv.kernels.motion import motion_kernels
+    from blindinv.methods.blinddps import blinddps
     from blindinv.methods.latentdem import latentdem
     from blindinv.methods.latentdem_paper import latentdem_paper
     from blindinv.methods.vanilla_em import vanilla_em
     from blindinv.mstep.hqs import HQS
     from blindinv.operators.convolution import CircularConvolution, FreeConvolution
     from blindinv.operators.fourier import Spectrum
+    from blindinv.operators.turbulence import Turbulence
     from blindinv.photo.noise import estimate_sigma
     from blindinv.priors.latent import LatentPrior, measure_spectrum
     from blindinv.priors.pixel import PixelPrior
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from blindinv.schedule import Schedule
     from blindinv.solve import Diffused, Progress, solve
     from blindinv.unknown import Estimated, Known
-    from blindinv.zoo.load import load_kernel_denoiser, load_prior
+    from blindinv.zoo.load import load_kernel_denoiser, load_kernel_prior, load_prior, load_tilt_prior
 
 __all__ = [
     "HQS",
@@ -42,13 +44,17 @@ __all__ = [
     "Result",
     "Schedule",
     "Spectrum",
+    "Turbulence",
+    "blinddps",
     "deblur",
     "estimate_sigma",
     "gaussian_kernel",
     "latentdem",
     "latentdem_paper",
     "load_kernel_denoiser",
+    "load_kernel_prior",
     "load_prior",
+    "load_tilt_prior",
     "measure_spectrum",
     "motion_kernels",
     "run",
@@ -60,12 +66,14 @@ _HOMES = {
     "deblur": ["deblur"],
     "kernels.gaussian": ["gaussian_kernel"],
     "kernels.motion": ["motion_kernels"],
+    "methods.blinddps": ["blinddps"],
     "methods.latentdem": ["latentdem"],
     "methods.latentdem_paper": ["latentdem_paper"],
     "methods.vanilla_em": ["vanilla_em"],
     "mstep.hqs": ["HQS"],
     "operators.convolution": ["CircularConvolution", "FreeConvolution"],
     "operators.fourier": ["Spectrum"],
+    "operators.turbulence": ["Turbulence"],
     "photo.noise": ["estimate_sigma"],
     "priors.latent": ["LatentPrior", "measure_spectrum"],
     "priors.pixel": ["PixelPrior"],
@@ -73,7 +81,7 @@ _HOMES = {
     "schedule": ["Schedule"],
     "solve": ["Diffused", "Progress", "solve"],
     "unknown": ["Estimated", "Known"],
-    "zoo.load": ["load_kernel_denoiser", "load_prior"],
+    "zoo.load": ["load_kernel_denoiser", "load_kernel_prior", "load_prior", "load_tilt_prior"],
 }
 _HOME = {name: f"blindinv.{home}" for home, names in _HOMES.items() for name in names}
 

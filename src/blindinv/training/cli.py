@@ -30,6 +30,7 @@ from blindinv.training.command import (
     pair,
     seconds,
 )  # fmt: skip
+from blindinv.training.restorer_cli import restorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="train", help="Train the networks of the package on your own photos.", no_args_is_help=True)
 app.command("kernel-prior")(kernel_prior)
 app.command("tilt-prior")(tilt_prior)
+app.command("restorer")(restorer)
 
 
 @app.command()
