@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from deepinv.optim.optim_iterators import BlindRLIteration
-from deepinv.optim.prior import ZeroPrior
-from deepinv.physics import Blur
 from torch import Tensor
 
 from blindinv.kernels.measure import normalize
@@ -66,6 +63,10 @@ def richardson_lucy(problem: Deblurring, settings: RichardsonLucy = RichardsonLu
         problem: what to deblur; below 1e-3, y counts as 1e-3. The noise level is not used.
         settings: see `RichardsonLucy`.
     """
+    from deepinv.optim.optim_iterators import BlindRLIteration
+    from deepinv.optim.prior import ZeroPrior
+    from deepinv.physics import Blur
+
     canvas, mask = embed(problem.y, problem.canvas)
     y = (canvas if problem.circular else harmonic_fill(canvas, mask)).clamp(min=DARKEST)
     x, k = y, problem.kernel if problem.kernel is not None else _first(problem, settings.width)

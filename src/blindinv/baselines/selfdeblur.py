@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.kernels.measure import recentre, roll_each
@@ -126,6 +125,8 @@ class _Pair:
 
     def step(self, i: int) -> tuple[Tensor, Tensor]:
         """One step of Adam; the estimates before it."""
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
         x, k = self.estimate()
         made = self.problem.frame(self.problem.A(x, k))
         if i < self.settings.mse * self.settings.iterations:
