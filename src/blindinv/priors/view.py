@@ -55,6 +55,16 @@ class ViewPrior(Protocol):
         """Of the diffusion."""
         ...
 
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square pictures that it knows best."""
+        ...
+
+    @property
+    def guidance(self) -> float:
+        """Weight of classifier-free guidance that it samples best with; 1 is none."""
+        ...
+
     def shape(self, image: tuple[int, ...], /) -> tuple[int, ...]:
         """Shape of z for images of shape (N, 3, H, W)."""
         ...

@@ -29,6 +29,7 @@ class OracleViews:
         size: of the pictures, pixels.
         width: w / 2, standard deviation of the views on [0, 1].
         schedule: of the diffusion.
+        guidance: changes nothing, certain knowledge needs none.
     """
 
     thing: Blobs
@@ -36,6 +37,7 @@ class OracleViews:
     size: int = 32
     width: float = 0.0
     schedule: Schedule = field(default_factory=Schedule.scaled_linear)
+    guidance: float = 1.0
 
     def pictures(self) -> Tensor:
         """(B, 3, size, size): what the cameras see."""

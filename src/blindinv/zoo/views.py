@@ -1,0 +1,36 @@
+"""View priors by name: the shipped one, weights of `blindinv train views`, and Zero123 in all its layouts."""
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from blindinv.priors.view import ViewPrior
+
+
+def load_view_prior(
+    name: str | PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    stable: bool | None = None,
+    local_only: bool = False,
+) -> ViewPrior:
+    """A view prior.
+
+    Args:
+        name: a folder, an original checkpoint or a hub id of Zero123 (see `load_zero123`). Only a hub id uses the network.
+        device: of the networks.
+        dtype: of Zero123's networks.
+        stable: as in `load_zero123`.
+        local_only: take a hub id from the cache of earlier downloads, without the network.
+
+    Raises:
+        ValueError: neither, or files that are not a view prior.
+        OSError: a hub id that cannot be fetched.
+        ImportError: Zero123 needs transformers (`pip install 'blindinv[sd]'`).
+    """
+    from blindinv.zoo.zero123 import load_zero123
+
+    path = Path(name).expanduser()
+    return load_zero123(path if path.exists() else name, device=device, dtype=dtype, stable=stable, local_only=local_only)
