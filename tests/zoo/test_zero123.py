@@ -31,7 +31,7 @@ POLAR = torch.tensor([1.3, 1.4])
 def parts(original: bool = False) -> dict:
     """Networks of Zero123's kind; `original` ones have as many levels and layers as its checkpoint."""
     levels = 4 if original else 2
-    unet = dict(in_channels=8, out_channels=4, cross_attention_dim=D, attention_head_dim=8)
+    unet = dict(in_channels=8, out_channels=4, cross_attention_dim=D, sample_size=8, attention_head_dim=8)
     if original:
         unet |= dict(block_out_channels=(32, 32, 64, 64))
     else:

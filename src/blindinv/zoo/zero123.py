@@ -73,7 +73,7 @@ class Zero123(nn.Module):
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.vae, self.unet, self.clip, self.projection = KLAutoencoder(vae), unet, clip, projection
         self.schedule, self.stable, self.antialias, self.licence = schedule, stable, antialias, licence
-        self.size, self.guidance = self.factor * int(unet.config.sample_size), 3.0
+        self.size, self.guidance = self.factor * int(unet.config.sample_size or 32), 3.0
 
     def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of z for images (N, 3, H, W)."""
