@@ -1,13 +1,13 @@
 """The command `blindinv`. Everything heavy is imported when it is needed, so that `--help` is quick."""
 
-import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blindinv.benchmark.cli import app as bench
-from blindinv.photo.errors import PhotoError
+from blindinv.photo.command import check_all_then_run, folders_of, line, one_line_errors
 from blindinv.photo.turbulence_cli import turbulence
 from blindinv.training.cli import app as train
 
@@ -75,7 +75,7 @@ def deblur(
 
     Writes OUT/NAME/image.png, kernel.npy, kernel.png, comparison.png and report.json for PHOTO NAME.jpg.
     """
-    try:
+    with one_line_errors():
         from blindinv.photo.settings import Settings, parse_boundary, parse_device, parse_sigma, parse_skip
 
         settings = Settings(
@@ -98,59 +98,20 @@ def deblur(
             device=parse_device(device),
         )
         _deblur_all(photos, out, settings, json)
-    except PhotoError as error:
-        typer.echo(f"blindinv: {error}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; nothing half-written is left", err=True)
-        raise typer.Exit(130) from None
 
 
 def _deblur_all(photos: list[Path], out: Path, settings: "Settings", json: bool) -> None:
-    """Check everything before the first photo is worked on; photos are read again then, so that one is held at a time."""
-    from blindinv.photo.job import prepare
+    from blindinv.methods.method import Models
+    from blindinv.photo.job import Job, prepare
     from blindinv.photo.progress import progress_bar
     from blindinv.photo.run import deblur_photo, models_for
 
-    for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
-        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
-    folders = _folders(photos, out, settings)
-    for photo in photos:
-        prepare(photo, settings)
-    models = models_for(settings)
-    for photo, folder in zip(photos, folders, strict=True):
-        job = prepare(photo, settings)
-        with progress_bar(photo.name, job.problem) as record:
-            facts = deblur_photo(job, settings, models, folder, record)
-        typer.echo(_line(facts, folder, json))
+    def work(job: Job, models: Models, folder: Path) -> str:
+        with progress_bar(job.path.name, job.problem) as record:
+            return line(deblur_photo(job, settings, models, folder, record), folder, json)
 
-
-def _folders(photos: list[Path], out: Path, settings: "Settings") -> list[Path]:
-    from blindinv.photo.folder import check_target
-
-    folders = [out / photo.stem for photo in photos]
-    if len(set(folders)) < len(folders):
-        twice = next(f for f in folders if folders.count(f) > 1)
-        raise PhotoError(f"two photos would both be written to {twice}; rename one or use two runs with different -o")
-    if len(photos) > 1 and (settings.truth or settings.true_kernel):
-        raise PhotoError("--truth and --true-kernel belong to one photo; give photos one at a time")
-    for folder in folders:
-        check_target(folder)
-    return folders
-
-
-def _line(facts: dict, folder: Path, json: bool) -> str:
-    if json:
-        from json import dumps
-
-        return dumps({"folder": str(folder)} | facts)
-    parts = [f"sigma {facts['sigma']:.4f}", f"{facts['boundary']} borders", f"{facts['seconds']:.1f} s"]
-    if "after" in facts["figures"]:
-        before, after = facts["figures"]["before"], facts["figures"]["after"]
-        parts.append(f"PSNR {before['psnr']:.2f} -> {after['psnr']:.2f} dB, SSIM {before['ssim']:.3f} -> {after['ssim']:.3f}")
-    if "kernel" in facts["figures"]:
-        parts.append(f"kernel MNC {facts['figures']['kernel']['mnc']:.3f}")
-    return f"{folder / 'image.png'}: {'; '.join(parts)}"
+    folders = folders_of(photos, out, {"--truth": settings.truth, "--true-kernel": settings.true_kernel})
+    check_all_then_run(photos, folders, partial(prepare, settings=settings), partial(models_for, settings), work)
 
 
 @app.command("methods")

@@ -16,7 +16,7 @@ from blindinv.methods.turbulence import TurbulenceModels
 from blindinv.operators.turbulence import warp
 from blindinv.photo.errors import PhotoError, first_line
 from blindinv.photo.folder import replacing
-from blindinv.photo.job import Job
+from blindinv.photo.job import Job, prepare
 from blindinv.photo.light import to_srgb
 from blindinv.photo.pictures import comparison, kernel_picture
 from blindinv.photo.report import figures, report, write_report
@@ -67,6 +67,18 @@ def models_for_turbulence(settings: TurbulenceSettings) -> TurbulenceModels:
         )
     except (ValueError, ImportError, OSError) as error:
         raise PhotoError(first_line(error)) from error
+
+
+def prepare_turbulence(path: Path, settings: TurbulenceSettings) -> Job:
+    """As `prepare`, and the true tilt, if there is one, fits.
+
+    Raises:
+        PhotoError: something cannot be used.
+    """
+    job = prepare(path, settings)
+    if settings.true_tilt is not None:
+        read_tilt(settings.true_tilt, job)
+    return job
 
 
 def read_tilt(path: Path, job: Job) -> Tensor:

@@ -1,12 +1,12 @@
 """The command `blindinv turbulence`."""
 
-import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blindinv.photo.errors import PhotoError
+from blindinv.photo.command import check_all_then_run, folders_of, line, one_line_errors
 
 if TYPE_CHECKING:
     from blindinv.photo.turbulence import TurbulenceSettings
@@ -55,7 +55,7 @@ def turbulence(
     Writes OUT/NAME/image.png, kernel.npy, kernel.png, tilt.npy, tilt.png, comparison.png and report.json for PHOTO NAME.jpg.
     The tilt is (2, H, W) in pixels: to the right, then down; pixel p shows the scene at p + tilt(p), blurred.
     """
-    try:
+    with one_line_errors():
         from blindinv.photo.settings import parse_boundary, parse_device, parse_sigma
         from blindinv.photo.turbulence import TurbulenceSettings
 
@@ -79,34 +79,18 @@ def turbulence(
             device=parse_device(device),
         )
         _restore_all(photos, out, settings, json)
-    except PhotoError as error:
-        typer.echo(f"blindinv: {error}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; nothing half-written is left", err=True)
-        raise typer.Exit(130) from None
 
 
 def _restore_all(photos: list[Path], out: Path, settings: "TurbulenceSettings", json: bool) -> None:
-    """Check everything before the first photo is worked on; photos are read again then, so that one is held at a time."""
-    from blindinv.cli import _folders, _line
-    from blindinv.photo.job import prepare
+    from blindinv.methods.turbulence import TurbulenceModels
+    from blindinv.photo.job import Job
     from blindinv.photo.progress import progress_bar
-    from blindinv.photo.turbulence import models_for_turbulence, read_tilt, restore_photo
+    from blindinv.photo.turbulence import models_for_turbulence, prepare_turbulence, restore_photo
 
-    for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
-        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
-    folders = _folders(photos, out, settings)
-    if len(photos) > 1 and settings.true_tilt is not None:
-        raise PhotoError("--true-tilt belongs to one photo; give photos one at a time")
-    for photo in photos:
-        job = prepare(photo, settings)
-        if settings.true_tilt is not None:
-            read_tilt(settings.true_tilt, job)
-    models = models_for_turbulence(settings)
-    for photo, folder in zip(photos, folders, strict=True):
-        job = prepare(photo, settings)
-        with progress_bar(photo.name, job.problem) as record:
-            facts = restore_photo(job, settings, models, folder, record)
-        tilt = f"; tilt {facts['tilt_rms_pixels']:.3f} pixels" if not json else ""
-        typer.echo(_line(facts, folder, json) + tilt)
+    def work(job: Job, models: TurbulenceModels, folder: Path) -> str:
+        with progress_bar(job.path.name, job.problem) as record:
+            return line(restore_photo(job, settings, models, folder, record), folder, json)
+
+    truths = {"--truth": settings.truth, "--true-kernel": settings.true_kernel, "--true-tilt": settings.true_tilt}
+    prepare, load = partial(prepare_turbulence, settings=settings), partial(models_for_turbulence, settings)
+    check_all_then_run(photos, folders_of(photos, out, truths), prepare, load, work)
