@@ -1,20 +1,16 @@
 """Blind deblurring in one call: what the command and the README use."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from blindinv.methods import methods
 from blindinv.methods.method import Method, Models, Options
-from blindinv.operators.noise import is_map, level
-from blindinv.photo.tiles import Box, blend, tiles
+from blindinv.operators.noise import level
 from blindinv.problem import Deblurring, Result, run
 from blindinv.solve import Progress
-
-TILE = 512
-LARGEST = 640 * 640
+from blindinv.tiled import whole_or_tiles
 
 Record = Callable[[Progress], Any]
 
@@ -88,35 +84,15 @@ def deblur(
         sigma = estimate_sigma(y)
     problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, samples, photons)
     models, options = completed(method, Models(prior, denoiser, kernel_prior, restorer), y.device), Options(steps, skip)
-    if y.shape[-2] * y.shape[-1] <= LARGEST:
-        return run(problem, method(problem, models, options), record)
-    return _in_tiles(problem, lambda part: method(part, models, options), record)
-
-
-def _detail(y: Tensor, box: Box) -> float:
-    part = box.cut(y).mean(1)
-    return float(part.diff(dim=-1).abs().mean() + part.diff(dim=-2).abs().mean())
-
-
-def _in_tiles(problem: Deblurring, method: Callable[[Deblurring], Iterator[Progress]], record: Record | None) -> Result:
-    """One kernel from the tile with the most detail, then every tile with that kernel, on free borders."""
-    overlap = problem.kernel_size + 32
-    boxes = tiles(problem.y.shape[-2], problem.y.shape[-1], max(TILE, 2 * overlap), overlap)
     history: list[Any] = []
 
-    def part(box: Box, kernel: Tensor | None) -> Result:
-        sigma = box.cut(problem.sigma) if is_map(problem.sigma) else problem.sigma
-        piece = Deblurring.of(box.cut(problem.y), sigma, problem.kernel_size, False, kernel)
-        piece = replace(piece, rng=problem.rng)
-        result = run(piece, method(piece), record)
-        history.extend(result.history)
-        return result
+    def find(part: Deblurring) -> tuple[Tensor, Tensor]:
+        found = run(part, method(part, models, options), record)
+        history.extend(found.history)
+        return found.image, found.kernel
 
-    kernel = problem.kernel
-    if kernel is None:
-        kernel = part(max(boxes, key=lambda box: _detail(problem.y, box)), None).kernel
-    image = blend(boxes, (part(box, kernel).image for box in boxes), overlap)
-    return Result(image.clamp(0, 1), kernel, level(problem.sigma), history)
+    image, found_kernel = whole_or_tiles(problem, find)
+    return Result(image.clamp(0, 1), found_kernel, level(problem.sigma), history)
 
 
 __all__ = ["Method", "deblur", "find_method"]

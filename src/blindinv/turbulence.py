@@ -1,6 +1,5 @@
 """Restoring pictures taken through turbulent air, in one call: what `blindinv turbulence` uses."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -8,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blindinv.deblur import LARGEST, TILE, Record, _detail
+from blindinv.deblur import Record
 from blindinv.methods.turbulence import TURBULENCE, TurbulenceMethod, TurbulenceModels
-from blindinv.operators.noise import is_map, level
-from blindinv.photo.tiles import Box, blend, tiles
+from blindinv.operators.noise import level
 from blindinv.problem import Deblurring, run
-from blindinv.solve import Progress
+from blindinv.tiled import whole_or_tiles
 
 
 @dataclass(frozen=True)
@@ -138,12 +136,16 @@ def restore(
     problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, photons=photons)
     models = _completed(method, TurbulenceModels(prior, kernel_prior, tilt_prior), strength, y.device)
 
-    def steps_of(part: Deblurring) -> Iterator[Progress]:
-        return method(part, models, strength, steps)
+    history: list[Any] = []
 
-    if y.shape[-2] * y.shape[-1] <= LARGEST:
-        return _run(problem, steps_of, record)
-    return _in_tiles(problem, steps_of, record)
+    def find(part: Deblurring) -> tuple[Tensor, Tensor]:
+        found = run(part, method(part, models, strength, steps), record)
+        history.extend(found.history)
+        phi: Any = found.kernel
+        return torch.cat([found.image, part.frame(phi["tilt"])], 1), phi["kernel"]
+
+    both, found_kernel = whole_or_tiles(problem, find)
+    return TurbulenceResult(both[:, :3].clamp(0, 1), found_kernel, both[:, 3:], level(problem.sigma), history)
 
 
 def _completed(
@@ -154,32 +156,3 @@ def _completed(
         return models
     shipped = load_turbulence_models(method, strength=strength, device=device)
     return replace(shipped, **{k: v for k, v in vars(models).items() if v is not None})
-
-
-Steps = Callable[[Deblurring], Iterator[Progress]]
-
-
-def _run(problem: Deblurring, steps: Steps, record: Record | None) -> TurbulenceResult:
-    found = run(problem, steps(problem), record)
-    phi: Any = found.kernel
-    return TurbulenceResult(found.image, phi["kernel"], problem.frame(phi["tilt"]), found.sigma, found.history)
-
-
-def _in_tiles(problem: Deblurring, steps: Steps, record: Record | None) -> TurbulenceResult:
-    """One kernel from the tile with the most detail, then every tile with that kernel, on free borders."""
-    overlap = problem.kernel_size + 32
-    boxes = tiles(problem.y.shape[-2], problem.y.shape[-1], max(TILE, 2 * overlap), overlap)
-    history: list[Any] = []
-
-    def part(box: Box, kernel: Tensor | None) -> TurbulenceResult:
-        sigma = box.cut(problem.sigma) if is_map(problem.sigma) else problem.sigma
-        piece = Deblurring.of(box.cut(problem.y), sigma, problem.kernel_size, False, kernel)
-        result = _run(replace(piece, rng=problem.rng), steps, record)
-        history.extend(result.history)
-        return result
-
-    kernel = problem.kernel
-    if kernel is None:
-        kernel = part(max(boxes, key=lambda box: _detail(problem.y, box)), None).kernel
-    both = blend(boxes, (torch.cat([r.image, r.tilt], 1) for r in (part(box, kernel) for box in boxes)), overlap)
-    return TurbulenceResult(both[:, :3].clamp(0, 1), kernel, both[:, 3:], level(problem.sigma), history)

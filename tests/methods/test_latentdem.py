@@ -1,13 +1,11 @@
 """The default method and `deblur`, with the shipped weights on small pictures."""
 
-import sys
-
 import pytest
 import torch
 from skimage import data
 from torch import Tensor
 
-from blindinv import deblur, load_kernel_denoiser, load_prior
+from blindinv import deblur, load_kernel_denoiser, load_prior, tiled
 from blindinv.guidance.evidence import log_evidence
 from blindinv.kernels.measure import centre_exactly, centre_of_mass, delta, mnc
 from blindinv.kernels.motion import motion_kernels
@@ -119,9 +117,8 @@ def test_centre_exactly_moves_by_fractions_of_a_pixel():
 
 
 def test_large_images_are_tiled_and_share_a_kernel(prior, denoiser, monkeypatch):
-    module = sys.modules["blindinv.deblur"]
-    monkeypatch.setattr(module, "LARGEST", 100 * 100)
-    monkeypatch.setattr(module, "TILE", 96)
+    monkeypatch.setattr(tiled, "LARGEST", 100 * 100)
+    monkeypatch.setattr(tiled, "TILE", 96)
     x, k = photo(176), motion_kernels(1, 13, 0.3, torch.Generator().manual_seed(5))
     y = observe(x, k)
     calls: list[int] = []

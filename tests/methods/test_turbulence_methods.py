@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 import blindinv.turbulence as module
+from blindinv import tiled
 from blindinv.kernels.gaussian import gaussian_kernel
 from blindinv.kernels.measure import mnc
 from blindinv.kernels.mixture import gaussian_kernels
@@ -92,8 +93,8 @@ def test_samples_of_a_batch_do_not_touch_each_other(prior, astronaut):
 def test_large_photos_go_through_in_tiles_that_share_a_kernel(prior, astronaut, monkeypatch):
     x = astronaut[..., 20:84, 60:188]
     y, _ = observe(x, 1.5, 9)
-    monkeypatch.setattr(module, "LARGEST", 64 * 64)
-    monkeypatch.setattr(module, "TILE", 64)
+    monkeypatch.setattr(tiled, "LARGEST", 64 * 64)
+    monkeypatch.setattr(tiled, "TILE", 64)
     seen = []
     result = module.restore(y, method=SMALL, prior=prior, kernel_size=9, sigma=SIGMA, record=lambda p: seen.append(p.step))
     assert result.image.shape == y.shape and result.tilt.shape == (1, 2, 64, 128)
