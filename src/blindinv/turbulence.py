@@ -1,14 +1,14 @@
 """Restoring pictures taken through turbulent air, in one call: what `blindinv turbulence` uses."""
 
-from dataclasses import dataclass, replace
-from os import PathLike
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blindinv.deblur import Record
-from blindinv.methods.turbulence import TURBULENCE, TurbulenceMethod, TurbulenceModels
+from blindinv.methods.method import Models
+from blindinv.methods.turbulence import TURBULENCE, TurbulenceMethod
 from blindinv.operators.noise import level
 from blindinv.problem import Deblurring, run
 from blindinv.tiled import whole_or_tiles
@@ -43,45 +43,6 @@ def find_turbulence_method(name: str) -> TurbulenceMethod:
     if name not in TURBULENCE:
         raise ValueError(f"there is no method '{name}' for turbulence; give one of {', '.join(TURBULENCE)}")
     return TURBULENCE[name]
-
-
-def load_turbulence_models(
-    method: TurbulenceMethod,
-    *,
-    prior: str | PathLike[str] | None = None,
-    kernel_prior: str | PathLike[str] | None = None,
-    tilt_prior: str | PathLike[str] | None = None,
-    strength: float = 1.0,
-    device: torch.device | str = "cpu",
-) -> TurbulenceModels:
-    """What a method needs, by name or path; None is the shipped one.
-
-    Args:
-        method: decides what is loaded.
-        prior: of images, see `load_prior`.
-        kernel_prior: see `load_kernel_prior`.
-        tilt_prior: see `load_tilt_prior`; or "gaussian", the exact Gaussian one of the strength, without a network.
-        strength: of the turbulence.
-        device: of the networks.
-
-    Raises:
-        ValueError, OSError, ImportError: as the loaders do, or a network is named that the method does not take.
-    """
-    from blindinv.priors.gaussian_tilt import GaussianTilt
-    from blindinv.zoo.load import load_kernel_prior, load_prior, load_tilt_prior
-
-    named = {"kernel_prior": kernel_prior, "tilt_prior": tilt_prior}
-    for name, value in named.items():
-        if value is not None and name not in method.needs:
-            raise ValueError(f"this method takes no {name.replace('_', ' ')}")
-    image = load_prior(prior or method.own_prior, device=device)
-    kernels = load_kernel_prior(kernel_prior or "kernels64", device=device) if "kernel_prior" in method.needs else None
-    if "tilt_prior" not in method.needs:
-        return TurbulenceModels(image, kernels)
-    exact = tilt_prior == "gaussian"
-    return TurbulenceModels(
-        image, kernels, GaussianTilt(strength) if exact else load_tilt_prior(tilt_prior or "tilt", device=device)
-    )
 
 
 def restore(
@@ -124,6 +85,8 @@ def restore(
     Raises:
         ValueError: what cannot be restored, or an unknown method, with the reason.
     """
+    from blindinv.zoo.models import completed
+
     method = find_turbulence_method(method) if isinstance(method, str) else method
     if not 0 <= strength < float("inf"):
         raise ValueError(f"the strength of turbulence must be a finite number and not negative, got {strength}")
@@ -134,7 +97,7 @@ def restore(
 
         sigma = estimate_sigma(y)
     problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, photons=photons)
-    models = _completed(method, TurbulenceModels(prior, kernel_prior, tilt_prior), strength, y.device)
+    models = completed(method, Models(prior, kernel_prior=kernel_prior, tilt_prior=tilt_prior), y.device)
 
     history: list[Any] = []
 
@@ -146,13 +109,3 @@ def restore(
 
     both, found_kernel = whole_or_tiles(problem, find)
     return TurbulenceResult(both[:, :3].clamp(0, 1), found_kernel, both[:, 3:], level(problem.sigma), history)
-
-
-def _completed(
-    method: TurbulenceMethod, models: TurbulenceModels, strength: float, device: torch.device | str
-) -> TurbulenceModels:
-    """The same models, with shipped ones where the method needs what is None."""
-    if all(getattr(models, name) is not None for name in method.needs):
-        return models
-    shipped = load_turbulence_models(method, strength=strength, device=device)
-    return replace(shipped, **{k: v for k, v in vars(models).items() if v is not None})

@@ -10,7 +10,8 @@ from blindinv.kernels.gaussian import gaussian_kernel
 from blindinv.kernels.measure import mnc
 from blindinv.kernels.mixture import gaussian_kernels
 from blindinv.kernels.tilt import end_point_error, tilt_maps
-from blindinv.methods.turbulence import ByEvidence, Settings, ThreeChains, TurbulenceModels, turbulence
+from blindinv.methods.method import Models
+from blindinv.methods.turbulence import ByEvidence, Settings, ThreeChains, turbulence
 from blindinv.metrics import psnr
 from blindinv.mstep.gaussian import best_width, parabola
 from blindinv.operators.convolution import CircularConvolution
@@ -21,6 +22,7 @@ from blindinv.priors.oracle import OraclePrior
 from blindinv.priors.uniform import UniformPrior
 from blindinv.problem import Deblurring
 from blindinv.zoo import load_prior
+from blindinv.zoo.models import load_models
 from blindinv.zoo.spectra import image_spectrum
 
 SIGMA = 0.01
@@ -106,7 +108,7 @@ def test_three_chains_fit_the_observation(known_scenes, scenes):
     x = scenes(24, 3, 48)[3:4]
     y, _ = observe(x, 1.0, 16)
     problem, A = Deblurring.of(y, SIGMA, 16, True), Turbulence(CircularConvolution())
-    models = TurbulenceModels(known_scenes, UniformPrior(16), GaussianTilt())
+    models = Models(known_scenes, kernel_prior=UniformPrior(16), tilt_prior=GaussianTilt())
     steps = list(ThreeChains(rate=0.2, kernel_rate=0.5, tilt_rate=0.5)(problem, models, 1.0, 60))
     misfits = [float((A(p.x, p.phi) - y).square().mean().sqrt()) for p in steps]
     assert len(steps) == 60 and misfits[-1] < 0.6 * misfits[0]
@@ -118,7 +120,7 @@ def test_three_chains_fit_the_observation(known_scenes, scenes):
 
 def test_three_chains_refuse_what_their_priors_do_not_know(known_scenes):
     y = torch.rand(1, 3, 48, 48, generator=rng())
-    models = TurbulenceModels(known_scenes, UniformPrior(16), GaussianTilt(2.0))
+    models = Models(known_scenes, kernel_prior=UniformPrior(16), tilt_prior=GaussianTilt(2.0))
     with pytest.raises(ValueError, match="kernels up to 16 pixels, not 20"):
         ThreeChains(steps=4)(Deblurring.of(y, SIGMA, 20, True), models, 2.0, None)
     with pytest.raises(ValueError, match="strength 2, not 1"):
@@ -132,7 +134,7 @@ def test_bad_requests_say_what_is_wrong(prior):
     with pytest.raises(ValueError, match="strength of turbulence"):
         module.restore(y, prior=prior, kernel_size=9, strength=-1.0)
     with pytest.raises(ValueError, match="takes no tilt prior"):
-        module.load_turbulence_models(ByEvidence(), tilt_prior="gaussian")
+        load_models(ByEvidence(), tilt_prior="gaussian")
 
 
 def test_gaussian_tilts_are_denoised_by_their_posterior_mean():

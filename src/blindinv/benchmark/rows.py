@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -57,7 +57,7 @@ class Context:
         key = "models of " + ", ".join((*row.needs, row.own_prior if "prior" in row.needs else ""))
         if key not in self._loaded:
             models = Models(prior=self.prior(row.own_prior)) if "prior" in row.needs else Models()
-            self._loaded[key] = completed(cast("Method", row), models, self.device)
+            self._loaded[key] = completed(row, models, self.device)
         return self._loaded[key]
 
     def weights(self, needs: tuple[str, ...], own: str = "photos") -> dict[str, str]:

@@ -34,12 +34,14 @@ class Models:
         denoiser: plug-and-play denoiser of kernels.
         kernel_prior: diffusion prior of kernels.
         restorer: supervised network, (y, sigma) -> x.
+        tilt_prior: diffusion prior of tilt maps.
     """
 
     prior: Any = None
     denoiser: Any = None
     kernel_prior: Any = None
     restorer: Any = None
+    tilt_prior: Any = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,8 @@ class Options:
     skip: tuple[int, int] | None = None
 
 
-class Method(Protocol):
-    """A blind deblurring method."""
-
-    @property
-    def about(self) -> About:
-        """What it is."""
-        ...
+class Needy(Protocol):
+    """What takes networks."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -71,6 +68,15 @@ class Method(Protocol):
     @property
     def own_prior(self) -> str:
         """The shipped image prior that it takes when none is named."""
+        ...
+
+
+class Method(Needy, Protocol):
+    """A blind deblurring method."""
+
+    @property
+    def about(self) -> About:
+        """What it is."""
         ...
 
     def __call__(self, problem: Deblurring, models: Models, options: Options, /) -> Iterator[Progress]:

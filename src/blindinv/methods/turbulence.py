@@ -10,7 +10,7 @@ from torch import Tensor
 from blindinv.guidance.moves import Proximal
 from blindinv.kernels.mixture import gaussian_kernels
 from blindinv.methods.blinddps import Scale, blinddps, root_abar
-from blindinv.methods.method import About
+from blindinv.methods.method import About, Models, Needy
 from blindinv.mstep.gaussian import OCTAVE, best_width
 from blindinv.mstep.tilt import TiltStep
 from blindinv.operators.convolution import mean_image, wiener
@@ -49,22 +49,7 @@ class Settings:
     floor: float = 0.01
 
 
-@dataclass(frozen=True, eq=False)
-class TurbulenceModels:
-    """The networks that methods take; None where a method has no use for one.
-
-    Attributes:
-        prior: diffusion prior of images, latent or pixel.
-        kernel_prior: diffusion prior of kernels.
-        tilt_prior: diffusion prior of tilt maps.
-    """
-
-    prior: Any = None
-    kernel_prior: Any = None
-    tilt_prior: Any = None
-
-
-class TurbulenceMethod(Protocol):
+class TurbulenceMethod(Needy, Protocol):
     """A way to restore; phi of its steps is {"kernel", "tilt"} on the canvas."""
 
     @property
@@ -72,19 +57,7 @@ class TurbulenceMethod(Protocol):
         """What it is."""
         ...
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Attributes of `TurbulenceModels` that must not be None."""
-        ...
-
-    @property
-    def own_prior(self) -> str:
-        """The shipped image prior that it takes when none is named."""
-        ...
-
-    def __call__(
-        self, problem: Deblurring, models: TurbulenceModels, strength: float, steps: int | None, /
-    ) -> Iterator[Progress]:
+    def __call__(self, problem: Deblurring, models: Models, strength: float, steps: int | None, /) -> Iterator[Progress]:
         """The steps on a problem, with turbulence of a strength; raises ValueError for what the method cannot do."""
         ...
 
@@ -200,7 +173,7 @@ class ByEvidence:
     needs: tuple[str, ...] = ("prior",)
     own_prior: str = "photos"
 
-    def __call__(self, problem: Deblurring, models: TurbulenceModels, strength: float, steps: int | None) -> Iterator[Progress]:
+    def __call__(self, problem: Deblurring, models: Models, strength: float, steps: int | None) -> Iterator[Progress]:
         """See `turbulence`."""
         from blindinv.zoo.spectra import with_spectra
 
@@ -227,7 +200,7 @@ class ThreeChains:
     needs: tuple[str, ...] = ("prior", "kernel_prior", "tilt_prior")
     own_prior: str = "pixels"
 
-    def __call__(self, problem: Deblurring, models: TurbulenceModels, strength: float, steps: int | None) -> Iterator[Progress]:
+    def __call__(self, problem: Deblurring, models: Models, strength: float, steps: int | None) -> Iterator[Progress]:
         """See `turbulence_paper`.
 
         Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from blindinv.kernels.tilt import end_point_error
-from blindinv.methods.turbulence import TurbulenceModels
+from blindinv.methods.method import Models
 from blindinv.operators.turbulence import warp
 from blindinv.photo.errors import PhotoError, first_line
 from blindinv.photo.folder import replacing
@@ -24,7 +24,8 @@ from blindinv.photo.settings import Settings
 from blindinv.photo.turbulence_pictures import tilt_picture
 from blindinv.photo.write import write_photo
 from blindinv.solve import Progress
-from blindinv.turbulence import TurbulenceResult, find_turbulence_method, load_turbulence_models, restore
+from blindinv.turbulence import TurbulenceResult, find_turbulence_method, restore
+from blindinv.zoo.models import load_models
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ class TurbulenceSettings(Settings):
             raise PhotoError(f"--strength {self.strength:g}: give 0 (no tilt) to 10; 1 is the published turbulence")
 
 
-def models_for_turbulence(settings: TurbulenceSettings) -> TurbulenceModels:
+def models_for_turbulence(settings: TurbulenceSettings) -> Models:
     """The networks of the method, on their device.
 
     Raises:
         PhotoError: the method or a network is unknown, or an extra is missing.
     """
     try:
-        return load_turbulence_models(
+        return load_models(
             find_turbulence_method(settings.method),
             prior=settings.prior,
             kernel_prior=settings.kernel_prior,
@@ -105,7 +106,7 @@ def read_tilt(path: Path, job: Job) -> Tensor:
 def restore_photo(
     job: Job,
     settings: TurbulenceSettings,
-    models: TurbulenceModels,
+    models: Models,
     folder: Path,
     record: Callable[[Progress], Any] | None = None,
 ) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _tilt_figures(tilt: Tensor, truth: Tensor | None) -> dict[str, Any]:
 
 
 def _restore(
-    job: Job, settings: TurbulenceSettings, models: TurbulenceModels, record: Callable[[Progress], Any] | None
+    job: Job, settings: TurbulenceSettings, models: Models, record: Callable[[Progress], Any] | None
 ) -> TurbulenceResult:
     problem = job.problem
 

@@ -82,12 +82,12 @@ def turbulence(
 
 
 def _restore_all(photos: list[Path], out: Path, settings: "TurbulenceSettings", json: bool) -> None:
-    from blindinv.methods.turbulence import TurbulenceModels
+    from blindinv.methods.method import Models
     from blindinv.photo.job import Job
     from blindinv.photo.progress import progress_bar
     from blindinv.photo.turbulence import models_for_turbulence, prepare_turbulence, restore_photo
 
-    def work(job: Job, models: TurbulenceModels, folder: Path) -> str:
+    def work(job: Job, models: Models, folder: Path) -> str:
         with progress_bar(job.path.name, job.problem) as record:
             return line(restore_photo(job, settings, models, folder, record), folder, json)
 
