@@ -117,15 +117,19 @@ class AutoencoderLoss:
 
     def __call__(self, model: PatchAutoencoder, generator: torch.Generator) -> Tensor:
         """The loss of one batch."""
-        x = crop_batch(self.photos, self.batch, self.size, generator)
-        x = x.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            z = model.encode(x)
-            std = z.detach().float().std((0, 2, 3), keepdim=True)
-            noise = torch.randn(z.shape, generator=generator).to(z.device)
-            error = model.decode(z + LATENT_NOISE * std * noise).float() - x
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        return error.abs().mean() + GRADIENT_WEIGHT * edges + LATENT_PENALTY * z.float().square().mean()
+        return round_trip(model, crop_batch(self.photos, self.batch, self.size, generator).to(self.device), generator)
+
+
+def round_trip(model: PatchAutoencoder, x: Tensor, generator: torch.Generator) -> Tensor:
+    """The loss of an autoencoder on pictures (B, 3, H, W) in [-1, 1]."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        z = model.encode(x)
+        std = z.detach().float().std((0, 2, 3), keepdim=True)
+        noise = torch.randn(z.shape, generator=generator).to(z.device)
+        error = model.decode(z + LATENT_NOISE * std * noise).float() - x
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.abs().mean() + GRADIENT_WEIGHT * edges + LATENT_PENALTY * z.float().square().mean()
 
 
 class AutoencoderScores:

@@ -31,6 +31,7 @@ from blindinv.training.command import (
     seconds,
 )  # fmt: skip
 from blindinv.training.restorer_cli import restorer
+from blindinv.training.views_cli import views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ app = typer.Typer(name="train", help="Train the networks of the package on your 
 app.command("kernel-prior")(kernel_prior)
 app.command("tilt-prior")(tilt_prior)
 app.command("restorer")(restorer)
+app.command("views")(views)
 
 
 @app.command()

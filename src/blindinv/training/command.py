@@ -154,12 +154,12 @@ def _figures(row: dict[str, float]) -> str:
 
 
 @contextmanager
-def counting_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, if it is a terminal; yields what to call with the numbers of photos done and of all."""
+def counting_bar(name: str = "latents of photos") -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, if it is a terminal; yields what to call with the numbers of things done and of all."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("latents of photos", total=None)
+        task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

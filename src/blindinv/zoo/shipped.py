@@ -15,6 +15,7 @@ from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.kernel import KernelDenoiser
 from blindinv.priors.kernel_diffusion import KernelDiffusion, PixelwiseDenoiser
 from blindinv.priors.latent import LatentPrior
+from blindinv.priors.lifted import LiftedViews
 from blindinv.priors.pixel import PixelPrior
 from blindinv.priors.tilt import TiltDiffusion
 from blindinv.priors.wiener import WienerDenoiser
@@ -24,6 +25,7 @@ from blindinv.training.loop import write_atomically
 WEIGHTS = Path(__file__).parent.parent / "weights"
 SHIPPED = ("photos", "pixels")
 KERNEL_PRIOR, TILT_PRIOR, PIXEL_PRIOR, LATENT_PRIOR = "kernel prior", "tilt prior", "pixel prior", "latent prior"
+VIEW_PRIOR = "view prior"
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -48,7 +50,7 @@ def write_weights(path: Path, tensors: dict[str, Tensor], config: dict) -> None:
 
 def kind(config: dict) -> str:
     """What a weights file holds, in words: "kernel prior", "latent prior", ..."""
-    if "autoencoder" in config:
+    if "kind" not in config and "autoencoder" in config:
         return LATENT_PRIOR
     return config.get("kind", "autoencoder" if "latent_channels" in config else "kernel denoiser")
 
@@ -110,6 +112,15 @@ def build_pixel_prior(tensors: dict[str, Tensor], config: dict) -> PixelPrior:
     denoiser.network.to(memory_format=torch.channels_last)
     error, image = Spectrum(config["levels"], tensors["error_power"]), Spectrum([0], tensors["image_power"])
     return PixelPrior(denoiser, schedule, 3, error, image).requires_grad_(False).eval()
+
+
+def build_view_prior(tensors: dict[str, Tensor], config: dict) -> LiftedViews:
+    """A view prior from the contents of a weights file."""
+    from blindinv.zoo.unet import lifted_views
+
+    model = lifted_views(PatchAutoencoder(**config["autoencoder"]), **config["network"])
+    model.load_state_dict(tensors)
+    return model.requires_grad_(False).eval()
 
 
 def is_ours(path: Path) -> bool:

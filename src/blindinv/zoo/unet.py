@@ -1,11 +1,16 @@
 """The convolutional UNet of the shipped priors: diffusers' UNet2DModel without attention, so that it runs at any size."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from blindinv.priors.autoencoder import PatchAutoencoder
+from blindinv.priors.lifted import Lift, LiftedViews
 from blindinv.priors.patches import Patches
+from blindinv.schedule import Schedule
 
 
 def convolutional_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], layers: int = 1) -> nn.Module:
@@ -30,3 +35,35 @@ def patch_unet(in_channels: int, out_channels: int, channels: tuple[int, ...], f
     p = factor**2
     net = convolutional_unet(p * in_channels, p * out_channels, channels, layers)
     return Patches(net, factor, 2 ** (len(channels) - 1))
+
+
+def lifted_views(
+    autoencoder: PatchAutoencoder,
+    size: int = 64,
+    encoder: Sequence[int] = (48, 80, 112, 128),
+    channels: Sequence[int] = (80, 128, 160),
+    features: int = 48,
+    seen: int = 24,
+    code: int = 40,
+    samples: int = 16,
+) -> LiftedViews:
+    """A view prior that is still to be trained.
+
+    Args:
+        autoencoder: of pictures.
+        size: side of the pictures, pixels.
+        encoder: channels of the UNet that looks at the input picture at half its resolution.
+        channels: of the denoiser, at a quarter of the resolution.
+        features: of the input picture, for each pixel.
+        seen: channels of what the wanted camera sees.
+        code: of them, what the denoiser gets.
+        samples: points on each ray.
+    """
+    latents = autoencoder.config["latent_channels"]
+    look: Any = convolutional_unet(12, features, tuple(encoder))
+    nn.init.normal_(look.conv_out.weight, std=0.05)
+    unet = convolutional_unet(2 * latents + code, latents, tuple(channels))
+    model = LiftedViews(autoencoder, look, Lift(features, seen, 64, samples), unet, Schedule.scaled_linear(), size, code)
+    for net in (model.autoencoder, model.encoder, model.unet):
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model

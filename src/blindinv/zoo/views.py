@@ -6,10 +6,13 @@ from pathlib import Path
 import torch
 
 from blindinv.priors.view import ViewPrior
+from blindinv.zoo.shipped import VIEW_PRIOR, WEIGHTS, build_view_prior, is_ours, read_kind
+
+SHIPPED_VIEWS = ("objects",)
 
 
 def load_view_prior(
-    name: str | PathLike[str],
+    name: str | PathLike[str] = "objects",
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -19,7 +22,8 @@ def load_view_prior(
     """A view prior.
 
     Args:
-        name: a folder, an original checkpoint or a hub id of Zero123 (see `load_zero123`). Only a hub id uses the network.
+        name: "objects", which is shipped; a weights file of `blindinv train views`; or a folder, an original checkpoint or a hub
+            id of Zero123 (see `load_zero123`). Only a hub id uses the network.
         device: of the networks.
         dtype: of Zero123's networks.
         stable: as in `load_zero123`.
@@ -32,5 +36,7 @@ def load_view_prior(
     """
     from blindinv.zoo.zero123 import load_zero123
 
-    path = Path(name).expanduser()
+    path = WEIGHTS / f"{name}.safetensors" if str(name) in SHIPPED_VIEWS else Path(name).expanduser()
+    if path.is_file() and is_ours(path):
+        return build_view_prior(*read_kind(path, VIEW_PRIOR)).to(device)
     return load_zero123(path if path.exists() else name, device=device, dtype=dtype, stable=stable, local_only=local_only)
