@@ -14,6 +14,7 @@ from skimage.data import astronaut
 from torch import nn
 from typer.testing import CliRunner
 
+import blindinv.photo.results as results_module
 import blindinv.photo.run as run_module
 from blindinv.cli import app
 from blindinv.kernels.measure import delta
@@ -269,15 +270,15 @@ def test_files_of_others_are_not_overwritten(fakes, photo, tmp_path):
     assert [p.name for p in (tmp_path / "out" / "face").iterdir()] == ["holiday.jpg"]
 
 
-@pytest.mark.parametrize("when", ["deblur", "comparison"])
-def test_interrupt_leaves_nothing_half_written(fakes, photo, tmp_path, monkeypatch, when):
+@pytest.mark.parametrize(("module", "when"), [(run_module, "deblur"), (results_module, "comparison")])
+def test_interrupt_leaves_nothing_half_written(fakes, photo, tmp_path, monkeypatch, module, when):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     first = deblur(photo, "-o", tmp_path / "before", "--kernel-size", 9)
     assert first.exit_code == 0
     old = (tmp_path / "before" / "face" / "report.json").read_bytes()
-    monkeypatch.setattr(run_module, when, interrupted)
+    monkeypatch.setattr(module, when, interrupted)
     for out in ("out", "before"):
         result = deblur(photo, "-o", tmp_path / out, "--kernel-size", 9)
         assert result.exit_code == 130

@@ -8,6 +8,7 @@ from torch import Tensor
 from blindinv.methods import methods
 from blindinv.methods.method import Method, Models, Options
 from blindinv.operators.noise import level
+from blindinv.photo.noise import noise_level
 from blindinv.problem import Deblurring, Result, run
 from blindinv.solve import Progress
 from blindinv.tiled import whole_or_tiles
@@ -76,13 +77,7 @@ def deblur(
     from blindinv.zoo.models import completed
 
     method = find_method(method) if isinstance(method, str) else method
-    if sigma is None and photons is not None:
-        sigma = 0.0
-    if sigma is None:
-        from blindinv.photo.noise import estimate_sigma
-
-        sigma = estimate_sigma(y)
-    problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, samples, photons)
+    problem = Deblurring.of(y, noise_level(y, sigma, photons), kernel_size, circular, kernel, seed, samples, photons)
     models, options = completed(method, Models(prior, denoiser, kernel_prior, restorer), y.device), Options(steps, skip)
     history: list[Any] = []
 

@@ -10,6 +10,7 @@ from blindinv.deblur import Record
 from blindinv.methods.method import Models
 from blindinv.methods.turbulence import TURBULENCE, TurbulenceMethod
 from blindinv.operators.noise import level
+from blindinv.photo.noise import noise_level
 from blindinv.problem import Deblurring, run
 from blindinv.tiled import whole_or_tiles
 
@@ -90,13 +91,7 @@ def restore(
     method = find_turbulence_method(method) if isinstance(method, str) else method
     if not 0 <= strength < float("inf"):
         raise ValueError(f"the strength of turbulence must be a finite number and not negative, got {strength}")
-    if sigma is None and photons is not None:
-        sigma = 0.0
-    if sigma is None:
-        from blindinv.photo.noise import estimate_sigma
-
-        sigma = estimate_sigma(y)
-    problem = Deblurring.of(y, sigma, kernel_size, circular, kernel, seed, photons=photons)
+    problem = Deblurring.of(y, noise_level(y, sigma, photons), kernel_size, circular, kernel, seed, photons=photons)
     models = completed(method, Models(prior, kernel_prior=kernel_prior, tilt_prior=tilt_prior), y.device)
 
     history: list[Any] = []

@@ -66,6 +66,22 @@ def test_writes_everything_the_same_twice_and_the_report_says_what(photo, tmp_pa
     assert read_photo(tmp_path / "a" / "face" / "image.png").pixels.shape == (1, 3, 64, 80)
 
 
+def test_photons_make_a_noise_map(photo, tmp_path):
+    """100 photons at white are not the same as Gaussian noise of their root mean square."""
+    arguments = (photo, "--kernel-size", 9, "--steps", 2)
+    assert turbulence(*arguments, "-o", tmp_path / "a", "--photons", 100).exit_code == 0
+    first = json.loads((tmp_path / "a" / "face" / "report.json").read_text())
+    mean = astronaut()[60:124, 190:270].mean() / 255
+    assert first["sigma"] == pytest.approx((mean / 100) ** 0.5, rel=0.02) and not first["sigma_estimated"]
+    assert turbulence(*arguments, "-o", tmp_path / "b", "--sigma", first["sigma"]).exit_code == 0
+    second = json.loads((tmp_path / "b" / "face" / "report.json").read_text())
+    assert second["sigma"] == pytest.approx(first["sigma"])
+    mapped, flat = (read_photo(tmp_path / out / "face" / "image.png").pixels for out in ("a", "b"))
+    dark = read_photo(photo).pixels.mean(1, keepdim=True) < 0.1
+    difference = (mapped - flat).abs().mean(1, keepdim=True)
+    assert difference[dark].mean() > 0.005
+
+
 BAD = {
     "not-an-image": (["text.jpg"], "not a JPEG"),
     "missing": (["none.png"], "no such file"),

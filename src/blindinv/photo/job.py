@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from blindinv.photo.errors import PhotoError, first_line
+from blindinv.photo.errors import PhotoError, as_photo_error
 from blindinv.photo.kernels import read_kernel
 from blindinv.photo.light import to_linear
-from blindinv.photo.noise import estimate_sigma
+from blindinv.photo.noise import noise_level
 from blindinv.photo.read import Photo, read_photo
 from blindinv.photo.settings import Settings
 from blindinv.problem import Deblurring
@@ -53,21 +53,12 @@ def prepare(path: Path, settings: Settings) -> Job:
             f"{path}: an image of {width}x{height} is too small for a {size}x{size} kernel; use a smaller --kernel-size"
         )
     y = to_linear(photo.pixels) if settings.linear else photo.pixels
-    level = _level(y, settings)
-    try:
+    level = noise_level(y, settings.sigma, settings.photons)
+    with as_photo_error(ValueError, photo=path):
         problem = Deblurring.of(y, level, size, settings.circular, kernel, settings.seed, photons=settings.photons)
-    except ValueError as error:
-        raise PhotoError(f"{path}: {first_line(error)}") from error
     truth = None if settings.truth is None else _read_truth(settings.truth, photo)
     true_kernel = None if settings.true_kernel is None else read_kernel(settings.true_kernel)
     return Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), photo, problem, truth, true_kernel)
-
-
-def _level(y: Tensor, settings: Settings) -> float | Tensor:
-    """Of the Gaussian noise: as given, estimated, or none beside that of the photons."""
-    if settings.sigma is not None:
-        return settings.sigma
-    return estimate_sigma(y) if settings.photons is None else 0.0
 
 
 def _read_truth(path: Path, photo: Photo) -> Tensor:

@@ -42,3 +42,10 @@ def estimate_sigma(y: Tensor, floor: float = FLOOR) -> Tensor:
     wide = torch.fft.rfftfreq(w, device=y.device) > CORNER
     median = power[:, :, high][..., wide].flatten(2).median(-1).values
     return (median / math.log(2)).sqrt().mean(1).clamp(min=floor).reshape(-1, 1, 1, 1)
+
+
+def noise_level(y: Tensor, sigma: float | Tensor | None, photons: float | None) -> float | Tensor:
+    """The level of the Gaussian noise: as given, or estimated, or, beside the noise of photons, none."""
+    if sigma is not None:
+        return sigma
+    return estimate_sigma(y) if photons is None else 0.0

@@ -17,15 +17,22 @@ from blindinv.methods.method import Models
 from blindinv.metrics import best_shift, psnr, ssim
 from blindinv.photo.job import Job
 from blindinv.photo.settings import Settings
-from blindinv.problem import Result
 from blindinv.zoo.shipped import weights_hash
 
 PACKAGES = ("blindinv", "torch", "diffusers", "numpy", "pillow")
 RADIUS = 8
 
 
-def report(job: Job, settings: Settings, models: Models, result: Result, seconds: float) -> dict[str, Any]:
-    """Everything that is needed to do it again, and what was found; only seconds and memory differ between equal runs."""
+def report(job: Job, settings: Settings, models: Models, sigma: Tensor, seconds: float) -> dict[str, Any]:
+    """Everything that is needed to do it again, and what was found; only seconds and memory differ between equal runs.
+
+    Args:
+        job: what was done.
+        settings: of the run.
+        models: that were used.
+        sigma: noise level that was used, (1, 1, 1, 1).
+        seconds: that it took.
+    """
     height, width = job.photo.pixels.shape[-2:]
     return {
         "photo": str(job.path),
@@ -35,7 +42,7 @@ def report(job: Job, settings: Settings, models: Models, result: Result, seconds
         "bits": job.photo.bits,
         "parameters": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(settings).items()},
         "kernel_size": job.problem.kernel_size,
-        "sigma": float(result.sigma.flatten()[0]),
+        "sigma": float(sigma.flatten()[0]),
         "sigma_estimated": settings.sigma is None and settings.photons is None,
         "boundary": "circular" if job.problem.circular else "free",
         "weights_sha256": {

@@ -5,18 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blindinv.deblur import deblur, find_method
 from blindinv.methods.method import Models
-from blindinv.photo.errors import PhotoError, first_line
-from blindinv.photo.folder import replacing
+from blindinv.photo.errors import as_photo_error
 from blindinv.photo.job import Job
 from blindinv.photo.light import to_srgb
-from blindinv.photo.pictures import comparison, kernel_picture, picture, spread
-from blindinv.photo.report import figures, report, write_report
+from blindinv.photo.pictures import picture, spread
+from blindinv.photo.report import figures, report
+from blindinv.photo.results import write_results
 from blindinv.photo.settings import Settings
-from blindinv.photo.write import write_photo
 from blindinv.problem import Result
 from blindinv.solve import Progress
 from blindinv.zoo.models import load_models
@@ -28,7 +25,7 @@ def models_for(settings: Settings) -> Models:
     Raises:
         PhotoError: the method or a network is unknown, or an extra is missing.
     """
-    try:
+    with as_photo_error(ValueError, ImportError, OSError):
         return load_models(
             find_method(settings.method),
             prior=settings.prior,
@@ -36,8 +33,6 @@ def models_for(settings: Settings) -> Models:
             restorer=settings.restorer,
             device=settings.device,
         )
-    except (ValueError, ImportError, OSError) as error:
-        raise PhotoError(first_line(error)) from error
 
 
 def deblur_photo(
@@ -63,26 +58,19 @@ def deblur_photo(
     seconds = time.monotonic() - started
     image, kernel = result.image.float().cpu(), result.kernel[:1].float().cpu()
     image = to_srgb(image) if settings.linear else image
-    facts = report(job, settings, models, result, seconds)
+    facts = report(job, settings, models, result.sigma, seconds)
     facts["figures"] = figures(job, image[:1], kernel)
-    try:
-        with replacing(folder) as new:
-            write_photo(new / "image.png", image[:1], job.photo)
-            np.save(new / "kernel.npy", kernel[0, 0].numpy())
-            kernel_picture(kernel).save(new / "kernel.png")
-            comparison(job.photo.pixels, image[:1], kernel).save(new / "comparison.png")
-            if len(image) > 1:
-                deviation, facts["std_white"] = spread(image)
-                picture(deviation).save(new / "std.png")
-            write_report(new / "report.json", facts)
-    except OSError as error:
-        raise PhotoError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from error
+    others: dict[str, Callable[[Path], object]] = {}
+    if len(image) > 1:
+        deviation, facts["std_white"] = spread(image)
+        others["std.png"] = picture(deviation).save
+    write_results(folder, job, image[:1], kernel, facts, others)
     return facts
 
 
 def _deblur(job: Job, settings: Settings, models: Models, record: Callable[[Progress], Any] | None) -> Result:
     problem = job.problem
-    try:
+    with as_photo_error(ValueError, photo=job.path):
         return deblur(
             problem.y.to(settings.device),
             method=settings.method,
@@ -100,5 +88,3 @@ def _deblur(job: Job, settings: Settings, models: Models, record: Callable[[Prog
             seed=settings.seed,
             record=record,
         )
-    except ValueError as error:
-        raise PhotoError(f"{job.path}: {first_line(error)}") from error

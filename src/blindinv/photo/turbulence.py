@@ -14,15 +14,13 @@ from torch import Tensor
 from blindinv.kernels.tilt import end_point_error
 from blindinv.methods.method import Models
 from blindinv.operators.turbulence import warp
-from blindinv.photo.errors import PhotoError, first_line
-from blindinv.photo.folder import replacing
+from blindinv.photo.errors import PhotoError, as_photo_error
 from blindinv.photo.job import Job, prepare
 from blindinv.photo.light import to_srgb
-from blindinv.photo.pictures import comparison, kernel_picture
-from blindinv.photo.report import figures, report, write_report
+from blindinv.photo.report import figures, report
+from blindinv.photo.results import write_results
 from blindinv.photo.settings import Settings
 from blindinv.photo.turbulence_pictures import tilt_picture
-from blindinv.photo.write import write_photo
 from blindinv.solve import Progress
 from blindinv.turbulence import TurbulenceResult, find_turbulence_method, restore
 from blindinv.zoo.models import load_models
@@ -57,7 +55,7 @@ def models_for_turbulence(settings: TurbulenceSettings) -> Models:
     Raises:
         PhotoError: the method or a network is unknown, or an extra is missing.
     """
-    try:
+    with as_photo_error(ValueError, ImportError, OSError):
         return load_models(
             find_turbulence_method(settings.method),
             prior=settings.prior,
@@ -66,8 +64,6 @@ def models_for_turbulence(settings: TurbulenceSettings) -> Models:
             strength=settings.strength,
             device=settings.device,
         )
-    except (ValueError, ImportError, OSError) as error:
-        raise PhotoError(first_line(error)) from error
 
 
 def prepare_turbulence(path: Path, settings: TurbulenceSettings) -> Job:
@@ -131,20 +127,14 @@ def restore_photo(
     seconds = time.monotonic() - started
     image, kernel, tilt = (t[:1].float().cpu() for t in (result.image, result.kernel, result.tilt))
     image = to_srgb(image) if settings.linear else image
-    facts = report(job, settings, models, result, seconds)  # type: ignore[arg-type]
+    facts = report(job, settings, models, result.sigma, seconds)
     facts["tilt_rms_pixels"] = float(tilt.square().mean().sqrt())
     facts["figures"] = figures(job, image, kernel) | _tilt_figures(tilt, truth)
-    try:
-        with replacing(folder) as new:
-            write_photo(new / "image.png", image, job.photo)
-            np.save(new / "kernel.npy", kernel[0, 0].numpy())
-            kernel_picture(kernel).save(new / "kernel.png")
-            np.save(new / "tilt.npy", tilt[0].numpy())
-            tilt_picture(tilt).save(new / "tilt.png")
-            comparison(job.photo.pixels, image, kernel).save(new / "comparison.png")
-            write_report(new / "report.json", facts)
-    except OSError as error:
-        raise PhotoError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from error
+    others: dict[str, Callable[[Path], object]] = {
+        "tilt.npy": lambda path: np.save(path, tilt[0].numpy()),
+        "tilt.png": lambda path: tilt_picture(tilt).save(path),
+    }
+    write_results(folder, job, image, kernel, facts, others)
     return facts
 
 
@@ -165,7 +155,7 @@ def _restore(
         x = None if p.x is None else warp(p.x, p.phi["tilt"])
         return record(replace(p, x=x, phi=p.phi["kernel"]))
 
-    try:
+    with as_photo_error(ValueError, photo=job.path):
         return restore(
             problem.y.to(settings.device),
             method=settings.method,
@@ -181,5 +171,3 @@ def _restore(
             seed=settings.seed,
             record=None if record is None else shown,
         )
-    except ValueError as error:
-        raise PhotoError(f"{job.path}: {first_line(error)}") from error
