@@ -22,16 +22,21 @@ if TYPE_CHECKING:
     from blindinv.operators.fourier import Spectrum
     from blindinv.operators.turbulence import Turbulence
     from blindinv.photo.noise import estimate_sigma
+    from blindinv.photo.views import read_objects
     from blindinv.priors.latent import LatentPrior, measure_spectrum
     from blindinv.priors.pixel import PixelPrior
     from blindinv.problem import Deblurring, Result, run
     from blindinv.schedule import Schedule
     from blindinv.solve import Diffused, Progress, solve
     from blindinv.unknown import Estimated, Known
+    from blindinv.views.camera import Camera, orbit
+    from blindinv.views.reconstruct import reconstruct
     from blindinv.zoo.load import load_kernel_denoiser, load_kernel_prior, load_prior, load_tilt_prior
+    from blindinv.zoo.views import load_view_prior
 
 __all__ = [
     "HQS",
+    "Camera",
     "CircularConvolution",
     "Deblurring",
     "Diffused",
@@ -55,8 +60,12 @@ __all__ = [
     "load_kernel_prior",
     "load_prior",
     "load_tilt_prior",
+    "load_view_prior",
     "measure_spectrum",
     "motion_kernels",
+    "orbit",
+    "read_objects",
+    "reconstruct",
     "run",
     "solve",
     "vanilla_em",
@@ -75,13 +84,17 @@ _HOMES = {
     "operators.fourier": ["Spectrum"],
     "operators.turbulence": ["Turbulence"],
     "photo.noise": ["estimate_sigma"],
+    "photo.views": ["read_objects"],
     "priors.latent": ["LatentPrior", "measure_spectrum"],
     "priors.pixel": ["PixelPrior"],
     "problem": ["Deblurring", "Result", "run"],
     "schedule": ["Schedule"],
     "solve": ["Diffused", "Progress", "solve"],
     "unknown": ["Estimated", "Known"],
+    "views.camera": ["Camera", "orbit"],
+    "views.reconstruct": ["reconstruct"],
     "zoo.load": ["load_kernel_denoiser", "load_kernel_prior", "load_prior", "load_tilt_prior"],
+    "zoo.views": ["load_view_prior"],
 }
 _HOME = {name: f"blindinv.{home}" for home, names in _HOMES.items() for name in names}
 

@@ -11,15 +11,19 @@ from blindinv.photo.errors import PhotoError
 FILES = frozenset({"image.png", "kernel.npy", "kernel.png", "tilt.npy", "tilt.png", "comparison.png", "std.png", "report.json"})
 
 
-def check_target(folder: Path) -> None:
+def check_target(folder: Path, files: frozenset[str] = FILES) -> None:
     """Whether results can be put at `folder`: what leads there can be written, and nothing but earlier results is there.
+
+    Args:
+        folder: may exist.
+        files: names of results.
 
     Raises:
         PhotoError: it cannot.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise PhotoError(f"{folder}: is not a folder; choose another -o")
-    if folder.is_dir() and not {p.name for p in folder.iterdir()} <= FILES:
+    if folder.is_dir() and not {p.name for p in folder.iterdir()} <= files:
         raise PhotoError(f"{folder}: holds files that are not results of blindinv; choose another -o")
     above = folder.parent
     while not above.exists() and above != above.parent:

@@ -1,0 +1,39 @@
+"""What is seen while a reconstruction runs: its stage, steps, evaluations of the prior and time left, on stderr."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from blindinv.views.reconstruct import Stage
+
+REFRESH = 0.2
+SAID = {"poses": "looking for the cameras", "views": "novel views", "surface": "surface"}
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[Stage], None]]:
+    """Show a bar while the block runs, if stderr is a terminal.
+
+    Yields:
+        what to call after every step.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task, current, shown = bar.add_task("", total=None), "", 0.0
+
+        def record(stage: Stage) -> None:
+            nonlocal current, shown
+            if stage.name != current:
+                current = stage.name
+                bar.reset(task, description=SAID[current], total=stage.total)
+            elif stage.step < stage.total and time.monotonic() - shown < REFRESH:
+                return
+            shown = time.monotonic()
+            bar.update(task, completed=stage.step, total=stage.total)
+
+        yield record
