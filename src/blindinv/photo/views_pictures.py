@@ -57,7 +57,7 @@ def sheet(inputs: Tensor, titles: list[str], views: Tensor, camera: Camera) -> I
 def degrees(camera: Camera) -> dict[str, float]:
     """The first camera's pose as people say it."""
     polar, azimuth, radius = camera.pose[0].double().tolist()
-    around = 180 - (180 - math.degrees(azimuth)) % 360
+    around = 180 - (180 - round(math.degrees(azimuth), 3)) % 360
     return {
         "polar": round(math.degrees(polar), 3),
         "elevation": round(90 - math.degrees(polar), 3),
