@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 import blindinv.photo.views as module
 import blindinv.photo.views_run as run_module
+from blindinv import load_view_prior, read_objects
 from blindinv.cli import app
-from blindinv.photo.views import read_objects
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import Camera, camera_error, from_transforms
 from blindinv.views.inputs import on_white
@@ -235,7 +235,7 @@ def test_read_objects_is_what_the_command_sees(folder, tmp_path, tiny):
     out = tmp_path / "out"
     quick = ("--search-steps", 1, "--steps", 1, "--views", 1)
     command("views", folder / "a.png", folder / "b.png", "-o", out, "--prior", tiny, *quick)
-    y = on_white(read_objects([folder / "a.png", folder / "b.png"], SIZE))
+    y = on_white(read_objects([folder / "a.png", folder / "b.png"], load_view_prior(tiny)))
     for i in range(2):
         seen = torch.from_numpy(np.array(Image.open(out / "inputs" / f"{i + 1}.png"))).permute(2, 0, 1)[None] / 255
         torch.testing.assert_close(on_white(seen), y[i : i + 1], atol=0.01, rtol=0)

@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from blindinv.photo.views_pictures import degrees, rgba_picture, sheet, write_tu
 from blindinv.photo.views_settings import ViewsSettings
 from blindinv.priors.view import ViewPrior
 from blindinv.views.camera import Camera, transforms
-from blindinv.views.inputs import Object, as_it_is, cut_out, framed, on_white, well_framed
+from blindinv.views.inputs import FILL, Object, as_it_is, cut_out, framed, on_white, well_framed
 from blindinv.views.reconstruct import Stage, ViewsResult, reconstruct
 from blindinv.views.search import Hypotheses, Search
 from blindinv.zoo.views import load_view_prior
@@ -49,12 +49,12 @@ class ViewsJob:
     objects: tuple[Object, ...]
     fit: bool
 
-    def rgba(self, size: int) -> Tensor:
+    def rgba(self, size: int, fill: float = FILL) -> Tensor:
         """(n, 4, size, size), not premultiplied."""
-        return torch.cat([framed(o.rgba, size, self.fit) for o in self.objects])
+        return torch.cat([framed(o.rgba, size, self.fit, fill) for o in self.objects])
 
 
-def prepare_views(paths: list[Path], settings: ViewsSettings) -> ViewsJob:
+def prepare_views(paths: Sequence[Path], settings: ViewsSettings) -> ViewsJob:
     """Read the pictures and find the object in each. Their sizes may differ.
 
     Raises:
@@ -77,17 +77,22 @@ def _object(path: Path, as_is: bool) -> Object:
         raise PhotoError(f"{path}: {first_line(error)}") from error
 
 
-def read_objects(paths: list[Path | str], size: int) -> Tensor:
-    """Pictures of one object as `reconstruct` takes them, (n, 4, size, size): cut out, the object in the middle.
+def read_objects(paths: Sequence[Path | str], prior: ViewPrior) -> Tensor:
+    """Pictures of one object as `reconstruct` takes them, (n, 4, S, S): cut out and framed as the prior knows objects.
 
     Args:
-        paths: of files, RGBA or with a plain background.
-        size: that of the view prior.
+        paths: of files, RGBA or with a plain background; of any sizes.
+        prior: of views.
 
     Raises:
         PhotoError: a picture that cannot be used.
     """
-    return prepare_views([Path(p) for p in paths], ViewsSettings()).rgba(size)
+    return prepare_views([Path(p) for p in paths], ViewsSettings()).rgba(prior.size, fill_of(prior))
+
+
+def fill_of(prior: ViewPrior) -> float:
+    """Share of a picture's width that the circle round the object should take."""
+    return getattr(prior, "fill", FILL)
 
 
 def view_prior_for(settings: ViewsSettings) -> ViewPrior:
@@ -111,7 +116,7 @@ def find_views(
     Raises:
         PhotoError: the prior cannot be used this way.
     """
-    rgba, cameras = job.rgba(prior.size), settings.cameras()
+    rgba, cameras = job.rgba(prior.size, fill_of(prior)), settings.cameras()
     first = Camera.degrees([first_elevation(settings)], [0.0]) if cameras is None else cameras[:1]
     try:
         found = reconstruct(
