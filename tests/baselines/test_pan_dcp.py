@@ -95,7 +95,7 @@ def test_finds_kernel_and_image(astronaut, circular):
 def test_a_known_kernel_leaves_the_last_step(astronaut):
     k = motion_kernels(1, 15, 0.5, torch.Generator().manual_seed(1))
     p = Deblurring.of(CircularConvolution()(astronaut[..., :96, :96], k), 0.01, kernel=k, circular=True)
-    result = run(p, PanDCP()(p))
+    result = run(p, pan_dcp(p))
     assert torch.equal(result.image, sparse_deconvolution(p))
 
 
@@ -104,7 +104,7 @@ def test_batch_mates_do_not_matter(astronaut):
     x = torch.cat([astronaut[..., i : i + 64, 60:124] for i in (0, 120)]).double()
     y = CircularConvolution()(x, motion_kernels(2, 11, 0.8, torch.Generator().manual_seed(4)).double())
     both, alone = (Deblurring.of(v, 0.01, 11, False) for v in (y, y[:1]))
-    a, b = run(both, QUICK(both)), run(alone, QUICK(alone))
+    a, b = run(both, pan_dcp(both, QUICK)), run(alone, pan_dcp(alone, QUICK))
     torch.testing.assert_close(a.kernel[:1], b.kernel, atol=1e-6, rtol=0)
     torch.testing.assert_close(a.image[:1], b.image, atol=1e-5, rtol=0)
 

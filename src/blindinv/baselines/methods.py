@@ -1,7 +1,8 @@
 """The baselines as methods of `blindinv deblur`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 from blindinv.baselines.pan_dcp import PanDCP, pan_dcp
 from blindinv.baselines.restorer import restore
@@ -38,51 +39,28 @@ SUPERVISED = About(
 
 
 @dataclass(frozen=True)
-class Pan:
-    """Blind deconvolution with the dark channel prior."""
+class Untrained:
+    """A baseline without trained networks.
 
-    settings: PanDCP = field(default_factory=PanDCP)
-    about: About = PAN
+    Args:
+        name: for messages.
+        solve: (problem, settings) -> steps.
+        settings: of it, with a number of iterations.
+        about: what it is.
+    """
+
+    name: str
+    solve: Callable[[Deblurring, Any], Iterator[Progress]]
+    settings: Any
+    about: About
     needs: tuple[str, ...] = ()
     own_prior: str = "photos"
 
     def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `pan_dcp`; steps are the iterations at each scale."""
-        no_skip(options, "Pan-DCP")
+        """The number of steps is that of iterations: of Pan-DCP at each scale."""
+        no_skip(options, self.name)
         settings = self.settings if options.steps is None else replace(self.settings, iterations=options.steps)
-        return pan_dcp(problem, settings)
-
-
-@dataclass(frozen=True)
-class Self:
-    """Two untrained networks."""
-
-    settings: SelfDeblur = field(default_factory=SelfDeblur)
-    about: About = SELF
-    needs: tuple[str, ...] = ()
-    own_prior: str = "photos"
-
-    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `selfdeblur`; steps are training steps."""
-        no_skip(options, "SelfDeblur")
-        settings = self.settings if options.steps is None else replace(self.settings, iterations=options.steps)
-        return selfdeblur(problem, settings)
-
-
-@dataclass(frozen=True)
-class Lucy:
-    """Blind Richardson-Lucy."""
-
-    settings: RichardsonLucy = field(default_factory=RichardsonLucy)
-    about: About = LUCY
-    needs: tuple[str, ...] = ()
-    own_prior: str = "photos"
-
-    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `richardson_lucy`; steps are rounds of both updates."""
-        no_skip(options, "Richardson-Lucy")
-        settings = self.settings if options.steps is None else replace(self.settings, iterations=options.steps)
-        return richardson_lucy(problem, settings)
+        return self.solve(problem, settings)
 
 
 @dataclass(frozen=True)
@@ -106,8 +84,8 @@ class Supervised:
 
 
 METHODS: dict[str, Method] = {
-    "pan-dcp": Pan(),
-    "selfdeblur": Self(),
-    "richardson-lucy": Lucy(),
+    "pan-dcp": Untrained("Pan-DCP", pan_dcp, PanDCP(), PAN),
+    "selfdeblur": Untrained("SelfDeblur", selfdeblur, SelfDeblur(), SELF),
+    "richardson-lucy": Untrained("Richardson-Lucy", richardson_lucy, RichardsonLucy(), LUCY),
     "restorer": Supervised(),
 }

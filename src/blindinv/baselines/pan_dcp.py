@@ -59,16 +59,11 @@ class PanDCP:
     fraction: float = 0.1
     coarsest: int = 7
     lam: float | None = None
-    about: str = "Pan-DCP: sparse dark channel and gradients, coarse to fine; classical, no training"
 
     def weights(self, step: int) -> tuple[float, float]:
         """Of dark channel and gradients at a step, counted from the first of the coarsest scale."""
         dark, gradient = (max(w / self.decay**step, self.least) if w else 0.0 for w in (self.dark, self.gradient))
         return dark, gradient
-
-    def __call__(self, problem: Deblurring) -> Iterator[Progress]:
-        """See `pan_dcp`."""
-        return pan_dcp(problem, self)
 
 
 def dark_channel(x: Tensor, patch: int) -> tuple[Tensor, Tensor]:

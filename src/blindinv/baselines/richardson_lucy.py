@@ -38,11 +38,6 @@ class RichardsonLucy:
     x_steps: int = 1
     k_steps: int = 5
     width: float = 0.1
-    about: str = "blind Richardson-Lucy (deepinv): Poisson updates of kernel and image in turn; no prior, no training"
-
-    def __call__(self, problem: Deblurring) -> Iterator[Progress]:
-        """See `richardson_lucy`."""
-        return richardson_lucy(problem, self)
 
 
 def _first(problem: Deblurring, width: float) -> Tensor:

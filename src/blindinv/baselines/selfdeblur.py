@@ -48,11 +48,6 @@ class SelfDeblur:
     jitter: float = 1e-3
     hidden: int = 1000
     half: bool = True
-    about: str = "SelfDeblur: two untrained networks fitted to the one photo; no training, slow"
-
-    def __call__(self, problem: Deblurring) -> Iterator[Progress]:
-        """See `selfdeblur`."""
-        return selfdeblur(problem, self)
 
 
 PUBLISHED = SelfDeblur(iterations=5000, width=128, rates=(1e-2, 1e-4), mse=0.2, half=False)

@@ -1,16 +1,15 @@
 """DDNM: the range space from the observation, the null space from the diffusion model (Wang et al., 2023)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from blindinv.guidance.moves import Proximal
 from blindinv.guidance.pseudo_inverse import error_spectrum
-from blindinv.methods.method import About, Method, Models, Options, no_skip
+from blindinv.methods.known import KnownKernel, sample_known
+from blindinv.methods.method import About, Method
 from blindinv.problem import Deblurring
 from blindinv.protocols import Prior, Step
-from blindinv.solve import Diffused, Progress, solve
+from blindinv.solve import Progress
 from blindinv.step import DDIM
-from blindinv.unknown import Known
 
 
 def ddnm(problem: Deblurring, prior: Prior, steps: int = 100, step: Step = DDIM(0.85)) -> Iterator[Progress]:  # noqa: B008
@@ -30,11 +29,8 @@ def ddnm(problem: Deblurring, prior: Prior, steps: int = 100, step: Step = DDIM(
     Raises:
         ValueError: the kernel is not known.
     """
-    if problem.kernel is None:
-        raise ValueError("ddnm is not blind: give it the kernel")
     move = Proximal(problem.A, error_spectrum(prior, problem), prior.encode)
-    x = Diffused(prior, prior.schedule.timesteps(steps), step)
-    return solve(problem.y, x, Known(problem.kernel), move, problem.sigma, canvas=problem.canvas, rng=problem.rng)
+    return sample_known(problem, prior, steps, step, move, "ddnm")
 
 
 ABOUT = About(
@@ -44,21 +40,4 @@ ABOUT = About(
     "the kernel is known, noise is low, and it has to be quick",
 )
 
-
-@dataclass(frozen=True)
-class DDNM:
-    """Range and null space with a known kernel."""
-
-    steps: int = 100
-    known: bool = True
-    about: About = ABOUT
-    needs: tuple[str, ...] = ("prior",)
-    own_prior: str = "pixels"
-
-    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `ddnm`."""
-        no_skip(options, "ddnm")
-        return ddnm(problem, models.prior, options.steps or self.steps)
-
-
-METHODS: dict[str, Method] = {"ddnm": DDNM()}
+METHODS: dict[str, Method] = {"ddnm": KnownKernel("ddnm", ddnm, ABOUT)}

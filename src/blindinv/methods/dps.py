@@ -1,16 +1,16 @@
 """DPS: diffusion posterior sampling with a known kernel (Chung et al., 2023, algorithm 1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from blindinv.guidance.losses import Measurement
 from blindinv.guidance.moves import Descend
-from blindinv.methods.method import About, Method, Models, Options, no_skip
+from blindinv.methods.known import KnownKernel, sample_known
+from blindinv.methods.method import About, Method
 from blindinv.problem import Deblurring
 from blindinv.protocols import Prior, Step
-from blindinv.solve import Diffused, Progress, solve
+from blindinv.solve import Progress
 from blindinv.step import DDPM
-from blindinv.unknown import Known
 
 
 def dps(problem: Deblurring, prior: Prior, steps: int = 1000, rate: float = 0.3, step: Step = DDPM()) -> Iterator[Progress]:  # noqa: B008
@@ -29,13 +29,10 @@ def dps(problem: Deblurring, prior: Prior, steps: int = 1000, rate: float = 0.3,
     Raises:
         ValueError: the kernel is not known.
     """
-    if problem.kernel is None:
-        raise ValueError("dps is not blind: give it the kernel, or take fastem or blinddps")
     scale = rate * len(prior.schedule) / steps
     loss = Measurement(problem.A)
     move = Descend(loss, lambda t: scale, noise=loss.noise)
-    x = Diffused(prior, prior.schedule.timesteps(steps), step)
-    return solve(problem.y, x, Known(problem.kernel), move, problem.sigma, canvas=problem.canvas, rng=problem.rng)
+    return sample_known(problem, prior, steps, step, move, "dps")
 
 
 ABOUT = About(
@@ -45,22 +42,4 @@ ABOUT = About(
     "the kernel is known; the reference that most papers compare with",
 )
 
-
-@dataclass(frozen=True)
-class DPS:
-    """Diffusion posterior sampling with a known kernel."""
-
-    steps: int = 1000
-    rate: float = 0.3
-    known: bool = True
-    about: About = ABOUT
-    needs: tuple[str, ...] = ("prior",)
-    own_prior: str = "pixels"
-
-    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `dps`."""
-        no_skip(options, "dps")
-        return dps(problem, models.prior, options.steps or self.steps, self.rate)
-
-
-METHODS: dict[str, Method] = {"dps": DPS()}
+METHODS: dict[str, Method] = {"dps": KnownKernel("dps", partial(dps, rate=0.3), ABOUT, 1000)}

@@ -1,15 +1,14 @@
 """PiGDM: guidance through the pseudo-inverse of a known blur (Song et al., 2023)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from blindinv.guidance.pseudo_inverse import PseudoInverse, error_spectrum
-from blindinv.methods.method import About, Method, Models, Options, no_skip
+from blindinv.methods.known import KnownKernel, sample_known
+from blindinv.methods.method import About, Method
 from blindinv.problem import Deblurring
 from blindinv.protocols import Prior, Step
-from blindinv.solve import Diffused, Progress, solve
+from blindinv.solve import Progress
 from blindinv.step import DDIM
-from blindinv.unknown import Known
 
 
 def pigdm(problem: Deblurring, prior: Prior, steps: int = 100, step: Step = DDIM(1.0)) -> Iterator[Progress]:  # noqa: B008
@@ -27,11 +26,8 @@ def pigdm(problem: Deblurring, prior: Prior, steps: int = 100, step: Step = DDIM
     Raises:
         ValueError: the kernel is not known.
     """
-    if problem.kernel is None:
-        raise ValueError("pigdm is not blind: give it the kernel, or take fastem-pigdm")
     move = PseudoInverse(problem.A, error_spectrum(prior, problem))
-    x = Diffused(prior, prior.schedule.timesteps(steps), step)
-    return solve(problem.y, x, Known(problem.kernel), move, problem.sigma, canvas=problem.canvas, rng=problem.rng)
+    return sample_known(problem, prior, steps, step, move, "pigdm")
 
 
 ABOUT = About(
@@ -41,21 +37,4 @@ ABOUT = About(
     "the kernel is known; ten times quicker than DPS and, in FastEM's tables, better",
 )
 
-
-@dataclass(frozen=True)
-class PiGDM:
-    """Pseudo-inverse guidance with a known kernel."""
-
-    steps: int = 100
-    known: bool = True
-    about: About = ABOUT
-    needs: tuple[str, ...] = ("prior",)
-    own_prior: str = "pixels"
-
-    def __call__(self, problem: Deblurring, models: Models, options: Options) -> Iterator[Progress]:
-        """See `pigdm`."""
-        no_skip(options, "pigdm")
-        return pigdm(problem, models.prior, options.steps or self.steps)
-
-
-METHODS: dict[str, Method] = {"pigdm": PiGDM()}
+METHODS: dict[str, Method] = {"pigdm": KnownKernel("pigdm", pigdm, ABOUT)}
