@@ -60,6 +60,7 @@ def views(
     """
     with one_line_errors():
         from blindinv.training.loop import Plan
+        from blindinv.training.prior import check_channels
         from blindinv.training.views import ViewPriorRecipe, ViewScores
 
         begin, place = time.monotonic(), chosen_device(device, processes)
@@ -67,10 +68,12 @@ def views(
             raise ValueError(f"--size {size}: give a multiple of 16")
         if targets >= pictures:
             raise ValueError(f"--targets {targets}: there are {pictures} pictures of an object, and one of them is given")
+        nets = integers("--encoder", encoder), integers("--channels", channels)
+        for sizes in nets:
+            check_channels(sizes)
         plan = Plan(steps, seconds(time_budget, steps, 7200), lr, cooldown=0.6, checkpoint_every=checkpoint_every, seed=seed)
         where, held_out = _pictures(data or out / "pictures", objects, pictures, size)
         first = _autoencoder(out / "autoencoder", where, held_out, autoencoder_steps, place, seed)
-        nets = integers("--encoder", encoder), integers("--channels", channels)
         recipe = ViewPriorRecipe(where, first, *nets, batch, targets, seed, place, compile)
         run = Run(out, plan, recipe, processes, begin)
         _, state = run.fit("view prior", ViewScores(held_out, targets=min(4, targets)))
@@ -83,7 +86,7 @@ def _pictures(folder: Path, objects: int, pictures: int, size: int) -> "tuple[Pa
     from blindinv.views.objects import TRAINING, VALIDATION
 
     with counting_bar("pictures of objects") as report:
-        render_dataset(folder / "val", HELD_OUT, pictures, size, VALIDATION, report=report)
+        render_dataset(folder / "val", min(HELD_OUT, objects), pictures, size, VALIDATION, report=report)
         render_dataset(folder / "train", objects, pictures, size, TRAINING, report=report)
     return folder / "train", Shards.open(folder / "val")
 
