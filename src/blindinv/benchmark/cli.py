@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from blindinv.benchmark import options as given
 from blindinv.benchmark.options import Options, one_line_errors, run_bench
-from blindinv.benchmark.turbulence_cli import turbulence
 
 app = typer.Typer(name="bench", help="The tables and figures of the papers, one command each.", no_args_is_help=True)
 
@@ -28,42 +28,30 @@ ON_PHOTOS = {
 }
 """Those that take a folder of photos. Here so that `--help` needs no torch; what they are is in `BENCHES` of their files."""
 
-Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name.", show_default=False)]
 Levin = Annotated[
     Path, typer.Argument(metavar="DIR", help="im1_kernel1_img.png, ... and gt/im1.png, gt/kernel1.png, ...", show_default=False)
 ]
-Method = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="A row; give it several times.")]
-Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures.")]
-Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")]
-Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side; a killed run loses those in hand.")]
-Sigma = Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")]
-Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")]
-Prior = Annotated[list[str] | None, typer.Option("--prior", metavar="NAME|PATH|HUB", help="Diffusion model of images.")]
 Weight = Annotated[list[float] | None, typer.Option("--weight", metavar="X", min=0, help="Of the norm (sparsity only).")]
 Lpips = Annotated[Path | None, typer.Option(metavar="FILE", help="torchvision's AlexNet or VGG-16, for LPIPS.")]
 KernelSize = Annotated[int, typer.Option(metavar="N", min=9, max=129, help="Width of the kernel to find.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
-Pictures = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a few results there and make a contact sheet.")]
-Redo = Annotated[bool, typer.Option("--redo", help="Run also what is stored.")]
 
 
 def _command(name: str) -> Callable[..., None]:
     def command(
-        images: Images,
-        method: Method = None,
-        limit: Limit = None,
-        out: Out = None,
-        seed: Seed = 0,
-        batch: Batch = 1,
-        sigma: Sigma = 0.02,
-        steps: Steps = None,
-        prior: Prior = None,
+        images: given.Images,
+        method: given.Method = None,
+        limit: given.Limit = None,
+        out: given.Out = None,
+        seed: given.Seed = 0,
+        batch: given.Batch = 1,
+        sigma: given.Sigma = 0.02,
+        steps: given.Steps = None,
+        prior: given.Prior = None,
         weight: Weight = None,
         lpips: Lpips = None,
-        device: Device = "auto",
-        pictures: Pictures = None,
-        redo: Redo = False,
+        device: given.Device = "auto",
+        pictures: given.Pictures = None,
+        redo: given.Redo = False,
     ) -> None:
         options = Options(method or (), limit, out, seed, batch, steps, prior or (), device, pictures, redo, weight or ())
         with one_line_errors():
@@ -81,17 +69,17 @@ for _name, _help in ON_PHOTOS.items():
 @app.command("levin")
 def levin(
     folder: Levin,
-    method: Method = None,
+    method: given.Method = None,
     kernel_size: KernelSize = 31,
-    limit: Limit = None,
-    out: Out = None,
-    seed: Seed = 0,
-    batch: Batch = 1,
-    steps: Steps = None,
-    prior: Prior = None,
-    device: Device = "auto",
-    pictures: Pictures = None,
-    redo: Redo = False,
+    limit: given.Limit = None,
+    out: given.Out = None,
+    seed: given.Seed = 0,
+    batch: given.Batch = 1,
+    steps: given.Steps = None,
+    prior: given.Prior = None,
+    device: given.Device = "auto",
+    pictures: given.Pictures = None,
+    redo: given.Redo = False,
 ) -> None:
     """All methods on real camera shake (Levin et al. 2009): PSNR after the best shift in quarter pixels, error ratio.
 
@@ -104,19 +92,16 @@ def levin(
         run_bench("levin", options, lambda limit: levin_task(folder, kernel_size=kernel_size, limit=limit))
 
 
-app.command("turbulence")(turbulence)
-
-
 @app.command("prior")
 def prior_report(
-    images: Images,
+    images: given.Images,
     prior: Annotated[str, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images.")] = "photos",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Photos that are denoised; the round trip takes all.")] = 16,
     out: Annotated[Path, typer.Option(metavar="DIR", help="prior.md, prior.json and samples.png go there.")] = Path(
         "runs/prior-report"
     ),
-    seed: Seed = 0,
-    device: Device = "auto",
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
 ) -> None:
     """What a prior of images can do by itself: round trip, denoising next to classical denoisers, samples."""
     with one_line_errors():
@@ -143,7 +128,7 @@ def operator_priors(
     tilt_prior: Annotated[str, typer.Option(metavar="NAME|PATH", help="Diffusion model of tilt maps.")] = "tilt",
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Kernels to draw.")] = 256,
     out: Annotated[Path, typer.Option(metavar="DIR", help="operator-priors.md, .json and .png go there.")] = Path("runs"),
-    device: Device = "auto",
+    device: given.Device = "auto",
 ) -> None:
     """What the priors of kernels and of tilt maps can do by themselves: valid samples, no copies, denoising."""
     with one_line_errors():

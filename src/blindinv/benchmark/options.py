@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from blindinv.photo import command
 
 if TYPE_CHECKING:
     from blindinv.benchmark.bench import Ask, Bench
@@ -14,6 +17,20 @@ if TYPE_CHECKING:
     from blindinv.benchmark.records import Record
     from blindinv.benchmark.rows import Context
     from blindinv.benchmark.runner import Plan
+
+
+Images = Annotated[Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name.", show_default=False)]
+Method = Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="A row; give it several times.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures.")]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side; a killed run loses those in hand.")]
+Sigma = Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")]
+Steps = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")]
+Prior = Annotated[list[str] | None, typer.Option("--prior", metavar="NAME|PATH|HUB", help="Diffusion model of images.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
+Pictures = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a few results there and make a contact sheet.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Run also what is stored.")]
 
 
 @dataclass(frozen=True)
@@ -33,19 +50,9 @@ class Options:
     weights: Sequence[float] = ()
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Exit code 2 and one line for what the user can put right, 130 for Ctrl-C."""
-    from blindinv.photo.errors import first_line
-
-    try:
-        yield
-    except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"blindinv: {first_line(error)}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
+one_line_errors = partial(
+    command.one_line_errors, ValueError, ImportError, OSError, stopped="the same command goes on where it was"
+)
 
 
 def context(prior: str | None, device: str, seed: int, steps: int | None) -> "Context":
@@ -72,7 +79,7 @@ def run_bench(name: str, options: Options, task: "Callable[[int | None], Task]")
     bench = benches()[name]
     plan = _plan(name, bench, options, task)
     records = _run(plan, options.pictures)
-    _show(bench, plan.out, records)
+    show(bench, plan.out, records)
 
 
 def _ask(name: str, bench: "Bench", options: Options) -> "tuple[Ask, str | None]":
@@ -118,7 +125,8 @@ def _run(plan: "Plan", pictures: Path | None) -> "list[Record]":
     return records
 
 
-def _show(bench: "Bench", out: Path, records: "Sequence[Record]") -> None:
+def show(bench: "Bench", out: Path, records: "Sequence[Record]") -> None:
+    """Print a table with its goals, and write its Markdown and its figure beside the records."""
     from rich.console import Console
 
     from blindinv.benchmark.bench import Results

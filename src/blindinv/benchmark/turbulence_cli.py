@@ -1,29 +1,27 @@
 """The command `blindinv bench turbulence`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from blindinv.benchmark import options as given
 from blindinv.benchmark.options import Options, one_line_errors, run_bench
 
 
 def turbulence(
-    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of photos; the first 64 by name.", show_default=False)],
-    method: Annotated[list[str] | None, typer.Option("--method", metavar="NAME", help="A row; give it several times.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N pictures.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Records (JSONL); the table is written beside it.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all random numbers.")] = 0,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures side by side.")] = 1,
+    images: given.Images,
+    method: given.Method = None,
+    limit: given.Limit = None,
+    out: given.Out = None,
+    seed: given.Seed = 0,
+    batch: given.Batch = 1,
     std: Annotated[float, typer.Option(metavar="S", help="Of the Gaussian blur, in pixels.")] = 2.0,
-    sigma: Annotated[float, typer.Option(metavar="S", min=0, max=1, help="Noise level on [0, 1].")] = 0.02,
-    steps: Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")] = None,
-    prior: Annotated[
-        list[str] | None, typer.Option("--prior", metavar="NAME|PATH|HUB", help="Diffusion model of images.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
-    pictures: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep a few results and make a contact sheet.")] = None,
-    redo: Annotated[bool, typer.Option("--redo", help="Run also what is stored.")] = False,
+    sigma: given.Sigma = 0.02,
+    steps: given.Steps = None,
+    prior: given.Prior = None,
+    device: given.Device = "auto",
+    pictures: given.Pictures = None,
+    redo: given.Redo = False,
 ) -> None:
     """Photos through the simulator of turbulence (BlindDPS): PSNR, SSIM, end-point error of the tilt, kernel MNC.
 

@@ -57,6 +57,12 @@ def folders_of(photos: Sequence[Path], out: Path, of_one: Mapping[str, object] |
     return folders
 
 
+def quiet_decoders() -> None:
+    """What they say of damaged files is said once, by us."""
+    for decoder in ("tifffile", "PIL"):
+        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
+
+
 def check_all_then_run(
     photos: Sequence[Path],
     folders: Sequence[Path],
@@ -73,8 +79,7 @@ def check_all_then_run(
         load: loads the networks, once, when all photos are known to be good.
         work: on what was prepared, with the networks, into a folder; what it returns is printed.
     """
-    for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
-        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
+    quiet_decoders()
     for photo in photos:
         prepare(photo)
     networks = load()

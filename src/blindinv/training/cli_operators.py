@@ -9,6 +9,7 @@ import typer
 from blindinv.training.command import (
     Batch,
     Budget,
+    Channels,
     Compile,
     Device,
     Every,
@@ -26,8 +27,6 @@ from blindinv.training.command import (
 
 if TYPE_CHECKING:
     from blindinv.training.loop import State
-
-Channels = Annotated[str, typer.Option(metavar="N,N,...", help="Channels of the UNet, from fine to coarse.")]
 
 
 def kernel_prior(

@@ -5,12 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
+
+from blindinv.photo import command
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +34,7 @@ Budget = Annotated[str | None, typer.Option(metavar="2h|30m|90s", help="Time for
 Steps = Annotated[int | None, typer.Option(metavar="N", min=1, help="Steps in all, those of earlier runs included.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="Samples per step and process.")]
 Crop = Annotated[int, typer.Option(metavar="N", min=4, help="Size of the crops that are trained on.")]
+Channels = Annotated[str, typer.Option(metavar="N,N,...", help="Channels of the UNet, from fine to coarse.")]
 Rate = Annotated[float, typer.Option(metavar="RATE", min=1e-8, max=1.0, help="Peak learning rate of AdamW.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of first weights, data and noise.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
@@ -42,6 +47,11 @@ Warm = Annotated[
 Validation = Annotated[
     Path | None, typer.Option(metavar="DIR", readable=False, help="Folder of other photos. Default: a tenth of DIR is kept out.")
 ]
+
+
+one_line_errors = partial(
+    command.one_line_errors, ValueError, OSError, SafetensorError, stopped="the same command goes on from the last checkpoint"
+)
 
 
 @dataclass(frozen=True)
@@ -181,20 +191,3 @@ def _bar(name: str, plan: "Plan", watched: Watched) -> "Iterator[Callable[[State
             bar.update(task, completed=done, step=step, loss=f"{watched.mean:.4f}")
 
         yield report
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Exit code 2 and one line for what the user can put right, 130 for Ctrl-C."""
-    from safetensors import SafetensorError
-
-    from blindinv.photo.errors import first_line
-
-    try:
-        yield
-    except (ValueError, OSError, SafetensorError) as error:
-        typer.echo(f"blindinv: {first_line(error)}", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("blindinv: stopped; the same command goes on from the last checkpoint", err=True)
-        raise typer.Exit(130) from None
