@@ -9,7 +9,7 @@ import typer
 from blindinv.benchmark.cli import app as bench
 from blindinv.photo.command import check_all_then_run, folders_of, line, one_line_errors
 from blindinv.photo.turbulence_cli import turbulence
-from blindinv.photo.views_cli import views
+from blindinv.photo.views_cli import mesh, views
 from blindinv.training.cli import app as train
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def list_methods(
 
 app.command("turbulence")(turbulence)
 app.command("views")(views)
+app.command("mesh")(mesh)
 app.add_typer(bench, name="bench", help="Reproduce the tables.")
 app.add_typer(train, name="train", help="Train the shipped networks on your own photos.")
 

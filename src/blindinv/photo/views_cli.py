@@ -38,6 +38,8 @@ TwoChains = Annotated[bool, typer.Option("--two-chains", help="Algorithm 2's for
 AsIs = Annotated[bool, typer.Option("--as-is", help="Pictures are square, the object in the middle, on white: change nothing.")]
 Half = Annotated[bool, typer.Option("--half", help="Zero123 in float16 (CUDA): half the memory.")]
 Chunk = Annotated[int, typer.Option(metavar="N", help="Evaluations of the prior at a time; fewer need less memory.")]
+Formats = Annotated[list[str], typer.Option("--format", metavar="glb|obj|ply", help="Of the mesh; may be given several times.")]
+Detail = Annotated[int | None, typer.Option(metavar="N", help="Nodes along a side of the finest grid. Default: 64.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as a line of JSON.")]
@@ -68,6 +70,7 @@ def views(
     """
     with one_line_errors():
         from blindinv.photo.views import FILES
+        from blindinv.photo.views_progress import stages
         from blindinv.photo.views_run import make_views
         from blindinv.photo.views_settings import ViewsSettings, parse_elevation, parse_elevations, parse_pose
 
@@ -88,11 +91,62 @@ def views(
             device=_device(device),
         )
         job, network = _checked(pictures or [], out, FILES, settings)
-        from blindinv.photo.views_progress import stages
-
         with stages() as record:
             facts = make_views(job, settings, network, out, record)
-        _say(facts, out, json)
+        _say(facts, out, json, "views.png")
+
+
+def mesh(
+    out: Out,
+    pictures: Pictures = None,
+    prior: Prior = "objects",
+    elevation: Elevation = "auto",
+    pose: Pose = None,
+    views: Views = 24,
+    novel_elevation: NovelElevation = "-5,20,45",
+    steps: Steps = 50,
+    search_steps: SearchSteps = 100,
+    guidance: Guidance = None,
+    two_chains: TwoChains = False,
+    as_is: AsIs = False,
+    half: Half = False,
+    chunk: Chunk = 32,
+    formats: Formats = ["glb"],  # noqa: B006 (typer's way)
+    detail: Detail = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Make a mesh of the object that PICTUREs show: cameras and novel views as `blindinv views`, then a surface.
+
+    Writes what `views` writes, OUT/object.glb and viewer.html, which shows it in a browser without anything else.
+    """
+    with one_line_errors():
+        from blindinv.photo.views_mesh import MESH_FILES, MeshSettings, make_mesh
+        from blindinv.photo.views_progress import stages
+        from blindinv.photo.views_settings import ViewsSettings, parse_elevation, parse_elevations, parse_formats, parse_pose
+
+        settings = ViewsSettings(
+            prior=prior,
+            elevation=parse_elevation(elevation),
+            poses=tuple(parse_pose(p) for p in pose or ()),
+            views=views,
+            novel_elevations=parse_elevations(novel_elevation),
+            steps=steps,
+            search_steps=search_steps,
+            guidance=guidance,
+            two_chains=two_chains,
+            as_is=as_is,
+            half=half,
+            chunk=chunk,
+            seed=seed,
+            device=_device(device),
+        )
+        wanted = MeshSettings(parse_formats(formats), detail)
+        job, network = _checked(pictures or [], out, MESH_FILES, settings)
+        with stages() as record:
+            facts = make_mesh(job, settings, wanted, network, out, record)
+        _say(facts, out, json, f"object.{wanted.formats[0]}")
 
 
 def _device(text: str) -> str:
@@ -112,7 +166,7 @@ def _checked(pictures: list[Path], out: Path, files: frozenset[str], settings: "
     return job, view_prior_for(settings)
 
 
-def _say(facts: dict[str, Any], out: Path, json: bool) -> None:
+def _say(facts: dict[str, Any], out: Path, json: bool, main: str) -> None:
     for warning in facts["warnings"]:
         typer.echo(f"blindinv: warning: {warning}", err=True)
     if facts["note"]:
@@ -130,4 +184,6 @@ def _say(facts: dict[str, Any], out: Path, json: bool) -> None:
         turn = round(180 - (180 - camera["azimuth"] + first["azimuth"]) % 360)
         up = round(camera["elevation"] - first["elevation"])
         parts.append(f"{Path(picture['file']).name} {turn:+d} degrees around and {up:+d} up from the first")
-    typer.echo(f"{out / 'views.png'}: {'; '.join(parts)}; {facts['seconds']:.1f} s")
+    if "mesh" in facts:
+        parts.append(f"{facts['mesh']['faces']} triangles{', watertight' if facts['mesh']['watertight'] else ''}")
+    typer.echo(f"{out / main}: {'; '.join(parts)}; {facts['seconds']:.1f} s")

@@ -1,0 +1,130 @@
+"""From pictures of one object to a mesh in a folder."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from blindinv.photo.errors import PhotoError, first_line
+from blindinv.photo.views import FILES, Clock, ViewsJob, find_views, views_report, write_views
+from blindinv.photo.views_run import Record, write
+from blindinv.photo.views_settings import MESH_FORMATS, ViewsSettings
+from blindinv.priors.view import ViewPrior
+from blindinv.views.camera import Camera
+from blindinv.views.mesh import Mesh
+from blindinv.views.reconstruct import Stage, ViewsResult, around
+from blindinv.views.surface import Fit, Surface, fit_surface
+from blindinv.views.viewer import write_viewer
+
+MESH_FILES = FILES | {"viewer.html"} | {f"object.{name}" for name in MESH_FORMATS}
+FRAMES = 24
+FRAME = 96
+"""Pixels of the turntable's frames."""
+DRAFT = 32
+"""Nodes below which a fit is short."""
+
+
+@dataclass(frozen=True)
+class MeshSettings:
+    """What is asked of the mesh.
+
+    Attributes:
+        formats: suffixes of the files.
+        detail: nodes along a side of the finest grid, or None: those of the fit's own choice.
+    """
+
+    formats: tuple[str, ...] = ("glb",)
+    detail: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.detail is not None and not 8 <= self.detail <= 256:
+            raise PhotoError(f"--detail {self.detail}: give 8 to 256; memory and time grow with its third power")
+
+    def fit(self) -> Fit:
+        """Levels from coarse to fine, each up to twice as fine as the one before."""
+        own = Fit.diffused()
+        if self.detail is None:
+            return own
+        if self.detail < DRAFT:
+            return replace(own, resolutions=(self.detail,), iterations=(60,), rates=own.rates[:1])
+        levels = [DRAFT]
+        while levels[-1] < self.detail:
+            levels.append(min(2 * levels[-1], self.detail))
+        iterations = (own.iterations[0], *[own.iterations[-1]] * (len(levels) - 1))
+        rates = tuple(own.rates[0] / 2**i for i in range(len(levels)))
+        return replace(own, resolutions=tuple(levels), iterations=iterations, rates=rates)
+
+
+def make_mesh(
+    job: ViewsJob, settings: ViewsSettings, wanted: MeshSettings, prior: ViewPrior, folder: Path, record: Record | None = None
+) -> dict[str, Any]:
+    """Find views and cameras, fit a surface to the views, and write all of it at once.
+
+    Args:
+        job: what `prepare_views` made.
+        settings: of the run.
+        wanted: of the mesh.
+        prior: what `view_prior_for` loaded.
+        folder: appears complete or not at all; earlier results there are replaced.
+        record: called after every step.
+
+    Returns:
+        the report.
+
+    Raises:
+        PhotoError: the prior cannot be used this way, the views show nothing, or the folder cannot be written.
+    """
+    clock = Clock()
+    found, rgba = find_views(job, settings, prior, record)
+    clock.done("views")
+    try:
+        surface = surface_of(found, wanted.fit(), settings.seed, record)
+        mesh = surface.mesh()
+    except ValueError as error:
+        raise PhotoError(first_line(error)) from error
+    clock.done("surface")
+    turning = turntable(surface, found.inputs[:1])
+    clock.done("turntable")
+    facts = views_report(job, settings, prior, found, clock.parts)
+    facts["mesh"] = asdict(wanted) | {
+        "fit": asdict(wanted.fit()),
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "watertight": mesh.watertight,
+    }
+
+    def results(new: Path) -> None:
+        write_views(new, job, found, rgba, turning)
+        write_mesh(new, mesh, wanted.formats)
+
+    write(folder, results, facts)
+    return facts
+
+
+def surface_of(found: ViewsResult, fit: Fit, seed: int, record: Record | None = None) -> Surface:
+    """The surface that the novel views show.
+
+    Raises:
+        ValueError: they show none.
+    """
+    surface = None
+    for p in fit_surface(found.views, found.camera, settings=fit, seed=seed):
+        surface = p.surface
+        if record is not None:
+            record(Stage("surface", p.step, p.total))
+    assert surface is not None
+    return surface
+
+
+def turntable(surface: Surface, first: Camera) -> Tensor:
+    """(F, 3, S, S): the surface from all around, at the height of the first camera."""
+    return surface.render(around(first, FRAMES), FRAME).cpu()
+
+
+def write_mesh(folder: Path, mesh: Mesh, formats: tuple[str, ...]) -> None:
+    """object.glb and the like, and viewer.html."""
+    for name in formats:
+        mesh.write(folder / f"object.{name}")
+    write_viewer(mesh, folder / "viewer.html")
