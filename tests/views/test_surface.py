@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from blindinv.views.camera import Camera
-from blindinv.views.surface import Fit, Surface, fit_surface, masks_from_white, sphere
+from blindinv.views.masks import masks_from_white
+from blindinv.views.surface import Fit, Surface, fit_surface, sphere
 from blindinv.views.volume import crossing, even, refined, sampled, weights
 
 QUICK = Fit((24,), (120,), (2e-2,), rays=512, samples=32, fine=16, sharpness=(30.0, 150.0))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blindinv.views.camera import Camera
+from blindinv.views.masks import masks_from_white
 from blindinv.views.mesh import Mesh, marched
 from blindinv.views.volume import crossing, even, refined, sampled, weights
 
@@ -38,6 +39,8 @@ class Fit:
         smooth: weight of the squared Laplacian of the signed distance.
         huber: colour errors below this count squared (0: all count as they are, L1).
         pose_rate: Adam's step length of corrections of the cameras' poses (0: they are right).
+        average: share of the past in the running mean of the grids, which is what a level returns; it takes the roughness
+            that few rays leave.
     """
 
     resolutions: tuple[int, ...] = (32, 64)
@@ -55,6 +58,7 @@ class Fit:
     smooth: float = 0.1
     huber: float = 0.0
     pose_rate: float = 0.0
+    average: float = 0.97
 
     def __post_init__(self) -> None:
         """Check that levels have all they need."""
@@ -244,7 +248,7 @@ def fit_surface(
             step, loss = step + 1, now if step == 0 else 0.95 * loss + 0.05 * now
             if step < total:
                 yield Fitting(step, total, loss)
-        surface, moves = run.surface.finer(settings.resolutions[level]), run.moves.detach()
+        surface, moves = run.mean, run.moves.detach()
     yield Fitting(step, total, loss, surface, camera.moved(moves - moves.mean(0)))
 
 
@@ -252,18 +256,18 @@ class _Level:
     """The fit at one resolution."""
 
     def __init__(self, pixels: _Pixels, settings: Fit, surface: Surface, moves: Tensor, rate: float) -> None:
-        self.pixels, self.settings, self.rate = pixels, settings, rate
+        self.pixels, self.settings, self.mean, self.count = pixels, settings, surface, 0
         grids = (surface.sdf.clone().requires_grad_(), surface.colour.clone().requires_grad_())
         self.surface, self.moves = replace(surface, sdf=grids[0], colour=grids[1]), moves.clone().requires_grad_()
-        self.rates = (rate, settings.colour_rate, settings.pose_rate)
-        groups = [{"params": [p], "lr": r} for p, r in zip((*grids, self.moves), self.rates, strict=True) if r]
+        self.rates = (rate, settings.colour_rate, settings.pose_rate)[: 3 if settings.pose_rate else 2]
+        groups = [{"params": [p], "lr": r} for p, r in zip((*grids, self.moves), self.rates, strict=False)]
         self.optimiser = torch.optim.Adam(groups, fused=True)
 
     def step(self, level: float, whole: float, rng: torch.Generator) -> float:
         """One iteration at these shares of the level and of the whole fit; returns the error of the colours."""
         s, (start, end) = self.settings, self.settings.sharpness
         self.surface = replace(self.surface, sharpness=start * (end / start) ** whole)
-        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=False):
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * level)))
         index, camera = self.pixels.draw(s.rays, rng), self.pixels.camera
         if s.pose_rate:
@@ -276,7 +280,15 @@ class _Level:
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
+        self._average()
         return float(photo.detach())
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        self.count += 1
+        new = 1 - min(self.settings.average, self.count / (self.count + 9))
+        sdf = self.mean.sdf.lerp(self.surface.sdf, new)
+        self.mean = replace(self.surface, sdf=sdf, colour=self.mean.colour.lerp(self.surface.colour, new))
 
     def _shape(self) -> Tensor:
         """The terms that know no pictures: eikonal and smoothness, over the whole grid."""
@@ -288,17 +300,3 @@ class _Level:
         around = f[2:, 1:-1, 1:-1] + f[:-2, 1:-1, 1:-1] + f[1:-1, 2:, 1:-1] + f[1:-1, :-2, 1:-1]
         laplace = (around + f[1:-1, 1:-1, 2:] + f[1:-1, 1:-1, :-2] - 6 * inner) / h
         return s.eikonal * eikonal + s.smooth * laplace.square().mean()
-
-
-def masks_from_white(views: Tensor, threshold: float = 0.06) -> Tensor:
-    """(V, 1, S, S) in [0, 1]: where views (V, 3, S, S) on white show an object.
-
-    Pixels further than `threshold` from white, in any channel, are on the object. At its edge, colours are mixtures
-    a c + (1 - a) of white and the object's colour c nearby, inside; their share a is the mask there.
-    """
-    hard = ((1 - views).amax(1, keepdim=True) > threshold).to(views)
-    core = 1 - F.max_pool2d(1 - F.pad(hard, (1, 1, 1, 1), value=1.0), 3, 1)
-    near = F.avg_pool2d(core, 5, 1, 2)
-    dark = (1 - F.avg_pool2d(views * core, 5, 1, 2) / near.clamp(min=1e-6)) * (near > 0)
-    share = ((1 - views) * dark).sum(1, keepdim=True) / dark.square().sum(1, keepdim=True).clamp(min=1e-6)
-    return torch.where((core > 0) | (near <= 0), hard, share.clamp(0, 1) * hard)
