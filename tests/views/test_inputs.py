@@ -45,6 +45,26 @@ def test_light_that_falls_off_is_a_plain_background():
     assert (cut_out(before(alpha, ground)).rgba[:, 3:] - alpha).abs().mean() < 0.003
 
 
+def soft_shadow(depth: float, size: int = 300) -> Tensor:
+    """Light that is left on the ground beside and under a disc: (1, 1, size, size)."""
+    y, x = torch.meshgrid(torch.arange(size).float(), torch.arange(size).float(), indexing="ij")
+    return 1 - depth * torch.exp(-(((x - 180) / 80) ** 2) - ((y - 210) / 40) ** 2)[None, None]
+
+
+def test_soft_shadows_belong_to_the_ground():
+    alpha = disc(300, (150, 150), 75)
+    ground = torch.tensor(GREY)[:, None, None] * soft_shadow(0.3)
+    picture = before(alpha, ground) + 0.01 * torch.randn(1, 3, 300, 300)
+    assert (cut_out(picture).rgba[:, 3:] - alpha).abs().mean() < 0.004
+
+
+def test_a_thing_of_the_shadows_colour_stays():
+    """It has an edge."""
+    alpha = disc(300, (150, 150), 75)
+    picture = before(alpha, colour=tuple(0.8 * c for c in GREY)) + 0.01 * torch.randn(1, 3, 300, 300)
+    assert (cut_out(picture).rgba[:, 3:] - alpha).abs().mean() < 0.02
+
+
 def test_holes_are_seen_through_and_small_spots_of_the_grounds_colour_are_not():
     ring = disc(radius=40, hole=20)
     assert (cut_out(before(ring)).rgba[:, 3:] - ring).abs().mean() < 0.003
@@ -134,6 +154,17 @@ def test_the_size_of_the_file_does_not_matter():
     thing, camera = Blobs.random(5), Camera.degrees([20], [100])
     small, large = (on_white(framed(cut_out(thing.render(camera, size)).rgba, 64)) for size in (128, 300))
     assert (small - large).abs().mean() < 0.006
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+def test_large_photos_are_made_smaller_first(transparent):
+    alpha = disc(256, (150, 130), 60)
+    big = F.interpolate(alpha, (1536, 1536), mode="bilinear")
+    pixels = torch.where(big > 0, torch.tensor((0.8, 0.2, 0.1))[:, None, None], 0.0) if transparent else before(big)
+    found = cut_out(pixels, big if transparent else None)
+    assert found.rgba.shape == (1, 4, 1024, 1024)
+    expected = before(disc(64, (32, 32), 32 * FILL), (1.0, 1.0, 1.0))
+    assert (on_white(framed(found.rgba, 64)) - expected).abs().mean() < 0.01
 
 
 def test_pictures_as_they_are():

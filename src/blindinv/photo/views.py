@@ -40,12 +40,14 @@ class ViewsJob:
     Attributes:
         paths: of the files.
         sha256: of the files.
+        sizes: height and width of the files' pictures.
         objects: one for each file.
         fit: whether the objects are moved and scaled to fit; otherwise they are where the prior expects them.
     """
 
     paths: tuple[Path, ...]
     sha256: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
     objects: tuple[Object, ...]
     fit: bool
 
@@ -64,15 +66,17 @@ def prepare_views(paths: Sequence[Path], settings: ViewsSettings) -> ViewsJob:
         raise PhotoError("no picture is given; give one or more of the same object, two or three are best")
     if settings.poses and len(settings.poses) != len(paths):
         raise PhotoError(f"--pose is given {len(settings.poses)} times and there are {len(paths)} pictures; give one for each")
-    objects = tuple(_object(path, settings.as_is) for path in paths)
+    sizes, objects = zip(*(_object(path, settings.as_is) for path in paths), strict=True)
     fit = not settings.as_is and not all(well_framed(o.rgba) for o in objects)
-    return ViewsJob(tuple(paths), tuple(hashlib.sha256(p.read_bytes()).hexdigest() for p in paths), objects, fit)
+    hashes = tuple(hashlib.sha256(p.read_bytes()).hexdigest() for p in paths)
+    return ViewsJob(tuple(paths), hashes, sizes, objects, fit)
 
 
-def _object(path: Path, as_is: bool) -> Object:
+def _object(path: Path, as_is: bool) -> tuple[tuple[int, int], Object]:
     photo = read_photo(path)
+    height, width = photo.pixels.shape[-2:]
     try:
-        return (as_it_is if as_is else cut_out)(photo.pixels, photo.alpha)
+        return (height, width), (as_it_is if as_is else cut_out)(photo.pixels, photo.alpha)
     except ValueError as error:
         raise PhotoError(f"{path}: {first_line(error)}") from error
 
@@ -149,8 +153,8 @@ def views_report(
     """Everything that is needed to do it again, and what was found; only seconds and memory differ between equal runs."""
     return {
         "pictures": [
-            {"file": str(p), "sha256": s, "height": o.rgba.shape[-2], "width": o.rgba.shape[-1], "alpha_from": o.source}
-            for p, s, o in zip(job.paths, job.sha256, job.objects, strict=True)
+            {"file": str(p), "sha256": s, "height": h, "width": w, "alpha_from": o.source}
+            for p, s, (h, w), o in zip(job.paths, job.sha256, job.sizes, job.objects, strict=True)
         ],
         "recentred": job.fit,
         "parameters": asdict(settings),

@@ -15,6 +15,12 @@ HOLE = 0.005
 """Least area of a hole through the object, as a share of its area; smaller spots of the background's colour are the object's."""
 LEAST = 0.001
 """Least area of an object, as a share of the picture."""
+DARKEST = 0.6
+"""Share of the light that a shadow leaves."""
+CLEAN = 0.5 / 255
+"""Spread of a background that no camera took; there are no shadows on it."""
+SOFT = 0.02
+"""Largest change of that share over the width that pictures are smoothed by, a 300th of their size."""
 EDGE = 2
 """Pixels on either side of the outline whose colour is a mixture."""
 
@@ -23,7 +29,8 @@ def remove_background(pixels: Tensor) -> Tensor:
     """The object before a plain background.
 
     The background's colour is a plane fitted to the border, robustly. What has this colour and is joined to the border is
-    background, and so are holes of some size; the largest piece of the rest is the object. Along its outline alpha is the
+    background, and so are soft shadows on it, which darken the colour without changing it or making an edge, and holes of some
+    size; the largest piece of the rest is the object. Along its outline alpha is the
     share of the object's colour in the pixel, and the background's share is taken out of the colour.
 
     Args:
@@ -39,7 +46,9 @@ def remove_background(pixels: Tensor) -> Tensor:
     plane, spread = _background(image)
     difference = np.sqrt(np.square(image - plane).mean(-1))
     tolerance = float(np.clip(4 * spread, *TOLERANCE))
-    inside = _object(difference < tolerance)
+    similar = difference < tolerance
+    shadow = _shadow(image, plane, tolerance) if spread > CLEAN else np.zeros_like(similar)
+    inside = _object(similar, shadow)
     if inside.mean() < LEAST:
         raise ValueError("there is no object in the picture: all of it has about the colour of its border")
     alpha, colour = _soft(image, plane, inside, tolerance)
@@ -67,15 +76,26 @@ def _background(image: np.ndarray) -> tuple[np.ndarray, float]:
     return features @ fit, spread
 
 
-def _object(similar: np.ndarray) -> np.ndarray:
-    """The largest piece that is not background, from where the colour is that of the background."""
-    labels, count = ndimage.label(similar)
-    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    outside = np.isin(labels, border[border > 0])
+def _shadow(image: np.ndarray, plane: np.ndarray, tolerance: float) -> np.ndarray:
+    """Where the picture (H, W, 3), smoothed, is s times the background with s <= 1, and s changes slowly."""
+    sigma = max(1.0, min(image.shape[:2]) / 300)
+    smooth = ndimage.gaussian_filter(image, (sigma, sigma, 0))
+    share = (smooth * plane).sum(-1) / np.maximum(np.square(plane).sum(-1), 1e-6)
+    off = np.sqrt(np.square(smooth - share[..., None] * plane).mean(-1))
+    steep = sigma * np.hypot(*np.gradient(share))
+    return (off < tolerance / 2) & (share >= DARKEST) & (share <= 1) & (steep < SOFT)
+
+
+def _object(similar: np.ndarray, shadow: np.ndarray) -> np.ndarray:
+    """The largest piece that is not background, from where the colour is that of the background, lit or in shadow."""
+    ground, _ = ndimage.label(similar | shadow)
+    border = np.unique(np.concatenate([ground[0], ground[-1], ground[:, 0], ground[:, -1]]))
+    outside = np.isin(ground, border[border > 0])
     pieces, found = ndimage.label(~outside, np.ones((3, 3)))
     if not found:
         return np.zeros_like(similar)
     largest = pieces == 1 + int(np.argmax(ndimage.sum_labels(~outside, pieces, range(1, found + 1))))
+    labels, count = ndimage.label(similar)
     areas = ndimage.sum_labels(similar, labels, range(1, count + 1))
     holes = [i + 1 for i, area in enumerate(areas) if area >= HOLE * largest.sum()]
     return largest & ~np.isin(labels, holes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -20,6 +21,10 @@ OPAQUE = 0.5
 """Alpha from which a pixel belongs to the object."""
 KEPT_SIZE, KEPT_OFFSET = (0.45, 0.97), 0.14
 """Pictures are kept as they are where the circle's diameter and the distance of its centre, in widths, are within these."""
+
+
+LARGEST = 1024
+"""Pictures with longer sides are made smaller before anything else: priors see a quarter of that or less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ def cut_out(pixels: Tensor, alpha: Tensor | None = None) -> Object:
     Raises:
         ValueError: there is no object, or no way to tell where it is.
     """
+    pixels, alpha = _shrunk(pixels, alpha)
     if alpha is not None and float(alpha.min()) < OPAQUE:
         if float(alpha.max()) < OPAQUE:
             raise ValueError("the picture is transparent everywhere; there is no object in it")
@@ -56,6 +62,18 @@ def cut_out(pixels: Tensor, alpha: Tensor | None = None) -> Object:
     if width < SMALLEST:
         raise ValueError(f"the object is {width:.0f} pixels wide; give a picture in which it is {SMALLEST} or more, better 200")
     return found
+
+
+def _shrunk(pixels: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    height, width = pixels.shape[-2:]
+    scale = LARGEST / max(height, width)
+    if scale >= 1:
+        return pixels, alpha
+    size = (max(2, round(height * scale)), max(2, round(width * scale)))
+    if alpha is None:
+        return F.interpolate(pixels, size, mode="bilinear", antialias=True), None
+    light, small = (F.interpolate(x, size, mode="bilinear", antialias=True) for x in (pixels * alpha, alpha))
+    return torch.where(small > 1e-3, light / small.clamp(min=1e-3), torch.ones_like(light)).clamp(0, 1), small
 
 
 def as_it_is(pixels: Tensor, alpha: Tensor | None = None) -> Object:
