@@ -15,6 +15,7 @@ from blindinv.photo.views_mesh import MeshSettings, surface_of, turntable
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import Camera, orbit
 from blindinv.views.reconstruct import Stage, ViewsResult
+from blindinv.views.rings import rings
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def test_pictures_become_a_mesh_the_same_twice(tiny, folder, tmp_path):  # noqa:
     page = (out / "viewer.html").read_text()
     assert "<script" in page and 'src="http' not in page and "src='http" not in page
     elevations = {round(f["pose"]["elevation"]) for f in json.loads((out / "poses.json").read_text())["frames"][2:]}
-    assert elevations == {-5, 20, 45}
+    assert elevations == {-15, 20, 50}
 
 
 def test_one_picture_makes_a_mesh_too(tiny, folder, tmp_path):  # noqa: F811
@@ -96,7 +97,7 @@ def test_interrupt_leaves_nothing_half_written(folder, tmp_path, tiny, monkeypat
 
 def test_the_turntable_shows_the_object_and_begins_at_the_first_camera():
     thing, first, stages = Blobs.random(3), Camera.degrees([20.0], [50.0]), []
-    cameras = Camera.of(torch.cat([orbit(6, up, start=20 * i).pose for i, up in enumerate((-5.0, 20.0, 45.0))]))
+    cameras = rings(18)
     found = ViewsResult(thing.render(cameras, 32), cameras, first, [])
     surface = surface_of(found, MeshSettings(detail=24).fit(), 0, stages.append)
     frames = turntable(surface, first)

@@ -103,7 +103,7 @@ def mesh(
     elevation: Elevation = "auto",
     pose: Pose = None,
     views: Views = 24,
-    novel_elevation: NovelElevation = "-5,20,45",
+    novel_elevation: NovelElevation = "-15,20,50",
     steps: Steps = 50,
     search_steps: SearchSteps = 100,
     guidance: Guidance = None,

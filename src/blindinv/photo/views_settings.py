@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from blindinv.photo.errors import PhotoError
 from blindinv.views.camera import RADIUS, Camera
 from blindinv.views.reconstruct import STEEPEST
+from blindinv.views.rings import rings
 
 MESH_FORMATS = ("glb", "obj", "ply")
 
@@ -19,7 +20,7 @@ class ViewsSettings:
         elevation: of the first camera, degrees, or None: estimated.
         poses: (polar, azimuth, radius) of every picture's camera in degrees and sides of the unit cube, if they are known.
         views: novel views.
-        novel_elevations: of the novel views, degrees; the views are dealt out evenly. None: that of the first camera.
+        novel_elevations: of the novel views, degrees, taken in turn. None: that of the first camera.
         steps: of the reverse diffusion.
         search_steps: of the descent to each pose before that.
         guidance: of classifier-free guidance, or None: the prior's own.
@@ -75,12 +76,8 @@ class ViewsSettings:
     def targets(self, first: Camera) -> Camera:
         """The novel views' cameras: on rings around the object that begin at the azimuth of the first camera."""
         height = 90 - math.degrees(float(first.polar[0]))
-        start = math.degrees(float(first.azimuth[0]))
-        rings = self.novel_elevations or (max(-STEEPEST, min(STEEPEST, height)),)
-        counts = [len(range(i, self.views, len(rings))) for i in range(len(rings))]
-        up = [e for e, n in zip(rings, counts, strict=True) for _ in range(n)]
-        around = [start + 360 * (k + i / len(rings)) / n for i, n in enumerate(counts) for k in range(n)]
-        return Camera.degrees(up, around, float(first.radius[0]))
+        heights = self.novel_elevations or (max(-STEEPEST, min(STEEPEST, height)),)
+        return rings(self.views, heights, float(first.radius[0]), math.degrees(float(first.azimuth[0])))
 
 
 def parse_elevation(text: str) -> float | None:
