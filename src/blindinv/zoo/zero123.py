@@ -178,8 +178,8 @@ def load_zero123(
         return load_zero123_file(path, dtype, coded).to(device)
     if not (text and path.is_dir()) and not HUB.fullmatch(text):
         raise ValueError(
-            f"unknown view prior '{text}': give an existing folder with model_index.json, an existing .safetensors checkpoint of "
-            "Zero123, or a hub id like 'bennyguo/zero123-xl-diffusers'"
+            f"unknown view prior '{text}': give 'objects', an existing .safetensors file of `blindinv train views` or Zero123, "
+            "an existing folder with model_index.json, or a hub id like 'bennyguo/zero123-xl-diffusers'"
         )
     return load_zero123_folder(path if path.is_dir() else fetch_zero123(text, local_only), dtype, coded).to(device)
 
