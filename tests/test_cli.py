@@ -177,6 +177,17 @@ def test_deep_photos_with_metadata(fakes, photo, tmp_path):
     assert written.bits == 16 and written.pixels.shape == (1, 3, 60, 40)
 
 
+def test_the_number_of_threads_is_chosen_and_reported(fakes, photo, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for arguments, expected in (((), before), (("--threads", 3), 3)):
+            assert deblur(photo, "-o", tmp_path / "out", "--kernel-size", 9, *arguments).exit_code == 0
+            report = json.loads((tmp_path / "out" / "face" / "report.json").read_text())
+            assert report["threads"] == torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
 def write_bad_files(folder):
     data = (folder / "face.png").read_bytes()
     (folder / "text.jpg").write_text("not a picture")
@@ -230,6 +241,7 @@ BAD = {
     "samples": (["face.png", "--samples", "0"], "--samples 0"),
     "seed": (["face.png", "--seed", "-1"], "--seed -1"),
     "device": (["face.png", "--device", "abacus"], "--device abacus"),
+    "threads": (["face.png", "--threads", "0"], "--threads 0"),
     "folder": (["."], "not a file"),
 }
 

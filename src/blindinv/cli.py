@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blindinv.benchmark.cli import app as bench
+from blindinv.photo import options as given
 from blindinv.photo.command import check_all_then_run, folders_of, line, one_line_errors
 from blindinv.photo.turbulence_cli import turbulence
 from blindinv.photo.views_cli import mesh, views
+from blindinv.threads import share_cores
 from blindinv.training.cli import app as train
 
 if TYPE_CHECKING:
@@ -41,44 +43,36 @@ def blindinv(
 
 @app.command()
 def deblur(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", readable=False, help="JPEG, PNG, WebP, TIFF or BMP.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", readable=False, help="Folder; each photo gets a folder of its own in it.")],
+    photos: given.Photos,
+    out: given.Out,
     method: Annotated[str, typer.Option(help="How; `blindinv methods` lists them.")] = "latentdem",
-    prior: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH|HUB", help="Diffusion model of images. Default: the method's own.")
-    ] = None,
-    kernel_prior: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Diffusion model of blur kernels.")] = None,
+    prior: given.Prior = None,
+    kernel_prior: given.KernelPrior = None,
     restorer: Annotated[str | None, typer.Option(metavar="PATH", help="Network of the method restorer.")] = None,
-    kernel_size: Annotated[int, typer.Option(metavar="N", help="Width of the blur kernel to find, 9 to 129.")] = 64,
-    sigma: Annotated[str, typer.Option(metavar="auto|S", help="Noise level on [0, 1].")] = "auto",
-    photons: Annotated[
-        float | None, typer.Option(metavar="N", help="Poisson noise, N photons at white (best with --linear); sigma is added.")
-    ] = None,
-    boundary: Annotated[str, typer.Option(metavar="auto|free|circular", help="What lies outside the frame.")] = "auto",
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of the reverse diffusion.")] = None,
+    kernel_size: given.KernelSize = 64,
+    sigma: given.Sigma = "auto",
+    photons: given.Photons = None,
+    boundary: given.Boundary = "auto",
+    steps: given.Steps = None,
     skip: Annotated[str | None, typer.Option(metavar="K,S_T", help="Skip gradients: one full step in K until t = S_T.")] = None,
     samples: Annotated[int, typer.Option(metavar="N", help="Posterior samples; more than one also gives std.png.")] = 1,
-    kernel: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Known kernel, .npy or .png.")] = None,
-    truth: Annotated[
-        Path | None, typer.Option(metavar="FILE", readable=False, help="The sharp photo, for PSNR and SSIM.")
-    ] = None,
-    true_kernel: Annotated[
-        Path | None, typer.Option(metavar="FILE", readable=False, help="The true kernel, for MSE and MNC.")
-    ] = None,
-    linear: Annotated[bool, typer.Option("--linear", help="Undo the sRGB curve first and work in linear light.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print each report as a line of JSON.")] = False,
+    kernel: given.Kernel = None,
+    truth: given.Truth = None,
+    true_kernel: given.TrueKernel = None,
+    linear: given.Linear = False,
+    seed: given.Seed = 0,
+    device: given.Device = "auto",
+    threads: given.Threads = None,
+    json: given.Json = False,
 ) -> None:
     """Find the blur kernel of each PHOTO and the sharp picture behind it.
 
     Writes OUT/NAME/image.png, kernel.npy, kernel.png, comparison.png and report.json for PHOTO NAME.jpg.
     """
     with one_line_errors():
-        from blindinv.photo.settings import Settings, parse_boundary, parse_device, parse_sigma, parse_skip
+        from blindinv.photo.settings import Settings, parse_boundary, parse_device, parse_sigma, parse_skip, use_threads
 
+        use_threads(threads)
         settings = Settings(
             method=method,
             prior=prior,
@@ -149,4 +143,5 @@ app.add_typer(train, name="train", help="Train the shipped networks on your own 
 
 def main() -> None:
     """Entry point of the console script."""
+    share_cores()
     app()

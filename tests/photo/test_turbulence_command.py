@@ -103,6 +103,7 @@ BAD = {
     "tilt-of-two": (["face.png", "other.png", "--true-tilt", "nan.npy"], "one photo"),
     "steps": (["face.png", "--steps", "0"], "--steps 0"),
     "device": (["face.png", "--device", "abacus"], "--device abacus"),
+    "threads": (["face.png", "--threads", "-1"], "--threads -1"),
 }
 
 

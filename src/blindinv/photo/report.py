@@ -53,6 +53,7 @@ def report(job: Job, settings: Settings, models: Models, sigma: Tensor, seconds:
         "shipped_files_sha256": weights_hash(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(settings.device),
+        "threads": torch.get_num_threads(),
         "seconds": round(seconds, 3),
         "peak_memory_mib": peak_memory(settings.device),
     }

@@ -114,3 +114,12 @@ def parse_device(text: str) -> str:
     except (RuntimeError, NotImplementedError, AssertionError):
         raise PhotoError(f"--device {text}: this device cannot be used on this machine; use --device cpu") from None
     return text
+
+
+def use_threads(count: int | None) -> None:
+    """Compute on so many threads from now on; None: as many as OpenMP says, see `share_cores`."""
+    if count is None:
+        return
+    if not 1 <= count <= 1024:
+        raise PhotoError(f"--threads {count}: give 1 to 1024")
+    torch.set_num_threads(count)
