@@ -103,3 +103,16 @@ def test_the_azimuth_is_periodic_and_batches_do_not_mix(prior):
     turned = prior.eps(z, 300, cond, pose + torch.tensor([0.0, 2 * math.pi, 0.0]))
     torch.testing.assert_close(both, turned, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(both[1:], prior.eps(z[1:], 300, cond[1:], pose[1:]), atol=1e-4, rtol=1e-3)
+
+
+def test_rays_that_miss_the_sphere_see_nothing_and_others_do_not_notice(prior):
+    camera = cameras(2)
+    features = torch.randn(2, 16, 16, 16)
+    seen, covered = prior.lift(features, camera, camera, 16)
+    missed = (between(camera, 16, 8)[1] == 0).view(2, 16, 16)
+    assert missed.any() and not missed.all()
+    assert not seen.transpose(0, 1)[:, missed].any() and not covered[:, 0][missed].any()
+    assert (covered[:, 0][~missed] > 0).all()
+    alone = prior.lift(features[:1], camera[:1], camera[:1], 16)
+    torch.testing.assert_close(seen[:1], alone[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(covered[:1], alone[1], atol=1e-6, rtol=0)

@@ -58,7 +58,8 @@ class Lift(nn.Module):
             what is seen (N, out, size, size) and the share of each ray that ends in the object (N, 1, size, size).
         """
         points, length = between(target, size, self.samples)
-        n = len(points)
+        n, met = len(points), (length > 0).any(0)
+        points, length = points[:, met], length[:, met]  # a third of the rays miss the sphere and see nothing
         plane, local = project(points, source)
         seen = F.grid_sample(features, plane.to(features), align_corners=False, padding_mode="border")
         where = torch.cat([local[..., :2], points[..., 2:] / BOUND, octaves(local[..., 2])], -1)
@@ -66,8 +67,11 @@ class Lift(nn.Module):
         alpha = 1 - torch.exp(-F.softplus(out[..., :1] + 1) * 10 * length[..., None, None])
         left = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :, :1]), 1 - alpha + 1e-6], 2), 2)
         mixed = (left[:, :, :-1] * alpha * out[..., 1:]).sum(2)
-        covered = 1 - left[:, :, -1]
-        return tuple(v.transpose(1, 2).reshape(n, -1, size, size) for v in (mixed, covered))  # type: ignore[return-value]
+        covered = (1 - left[:, :, -1]) * (length[..., None] > 0)
+        picture = mixed.new_zeros(n, size * size, mixed.shape[-1] + 1)
+        picture[:, met] = torch.cat([mixed, covered], -1)
+        picture = picture.transpose(1, 2).reshape(n, -1, size, size)
+        return picture[:, :-1], picture[:, -1:]
 
 
 def project(points: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
