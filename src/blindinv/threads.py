@@ -31,7 +31,7 @@ def core_quota(process: Path = Path("/proc/self/cgroup"), groups: Path = Path("/
 
     Args:
         process: file that names the group.
-        groups: folder of all groups. cpu.max in each has the processor time that it may use in a period, or "max", and that period.
+        groups: folder of all groups. cpu.max in each has the time that it may use in a period, or "max", and the period.
     """
     try:
         name = next(line[3:] for line in process.read_text().splitlines() if line.startswith("0::"))

@@ -26,7 +26,7 @@ class Record:
         seed: of the method's random numbers.
         config: everything else that decides the result, resolved.
         sha256: of the image file and of the weights that were used.
-        versions: of Python, of packages and of the package's source.
+        versions: of Python, of packages and of the package's source, and the number of threads.
         figures: PSNR and so on.
         seconds: wall-clock time of the method, of its batch divided by the batch size.
         cpu_seconds: the same in processor time of all threads.
@@ -127,8 +127,17 @@ def sha256(path: Path) -> str:
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide results, and a hash of this package's own source."""
+    """Of Python and the packages that decide results, a hash of this package's own source, and the number of threads."""
+    import torch
+
     digest, root = hashlib.sha256(), Path(__file__).parent.parent
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return {"python": platform.python_version()} | {p: version(p) for p in PACKAGES} | {"source": digest.hexdigest()}
+    return (
+        {"python": platform.python_version()}
+        | {p: version(p) for p in PACKAGES}
+        | {
+            "source": digest.hexdigest(),
+            "threads": str(torch.get_num_threads()),
+        }
+    )

@@ -169,6 +169,7 @@ def views_report(
         "licence": getattr(prior, "licence", None),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(settings.device),
+        "threads": torch.get_num_threads(),
         "seconds": round(sum(seconds.values()), 3),
         "seconds_of": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mib": peak_memory(settings.device),

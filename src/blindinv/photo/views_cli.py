@@ -1,13 +1,13 @@
 """The commands `blindinv views` and `blindinv mesh`."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blindinv.photo.command import one_line_errors
+from blindinv.photo.command import one_line_errors, quiet_decoders
 from blindinv.photo.folder import check_target
+from blindinv.photo.options import Device, Json, Seed, Threads
 
 if TYPE_CHECKING:
     from blindinv.photo.views import ViewsJob
@@ -40,9 +40,6 @@ Half = Annotated[bool, typer.Option("--half", help="Zero123 in float16 (CUDA): h
 Chunk = Annotated[int, typer.Option(metavar="N", help="Evaluations of the prior at a time; fewer need less memory.")]
 Formats = Annotated[list[str], typer.Option("--format", metavar="glb|obj|ply", help="Of the mesh; may be given several times.")]
 Detail = Annotated[int | None, typer.Option(metavar="N", help="Nodes along a side of the finest grid. Default: 64.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as a line of JSON.")]
 
 
 def views(
@@ -62,6 +59,7 @@ def views(
     chunk: Chunk = 32,
     seed: Seed = 0,
     device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Find the cameras of PICTUREs of one object, and its views from all around. Two or three pictures are best; one works too.
@@ -69,11 +67,13 @@ def views(
     Writes OUT/poses.json, views.png, turntable.gif, views/*.png, inputs/*.png and report.json.
     """
     with one_line_errors():
+        from blindinv.photo.settings import parse_device, use_threads
         from blindinv.photo.views import FILES
         from blindinv.photo.views_progress import stages
         from blindinv.photo.views_run import make_views
         from blindinv.photo.views_settings import ViewsSettings, parse_elevation, parse_elevations, parse_pose
 
+        use_threads(threads)
         settings = ViewsSettings(
             prior=prior,
             elevation=parse_elevation(elevation),
@@ -88,7 +88,7 @@ def views(
             half=half,
             chunk=chunk,
             seed=seed,
-            device=_device(device),
+            device=parse_device(device),
         )
         job, network = _checked(pictures or [], out, FILES, settings)
         with stages() as record:
@@ -115,6 +115,7 @@ def mesh(
     detail: Detail = None,
     seed: Seed = 0,
     device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Make a mesh of the object that PICTUREs show: cameras and novel views as `blindinv views`, then a surface.
@@ -122,10 +123,12 @@ def mesh(
     Writes what `views` writes, OUT/object.glb and viewer.html, which shows it in a browser without anything else.
     """
     with one_line_errors():
+        from blindinv.photo.settings import parse_device, use_threads
         from blindinv.photo.views_mesh import MESH_FILES, MeshSettings, make_mesh
         from blindinv.photo.views_progress import stages
         from blindinv.photo.views_settings import ViewsSettings, parse_elevation, parse_elevations, parse_formats, parse_pose
 
+        use_threads(threads)
         settings = ViewsSettings(
             prior=prior,
             elevation=parse_elevation(elevation),
@@ -140,7 +143,7 @@ def mesh(
             half=half,
             chunk=chunk,
             seed=seed,
-            device=_device(device),
+            device=parse_device(device),
         )
         wanted = MeshSettings(parse_formats(formats), detail)
         job, network = _checked(pictures or [], out, MESH_FILES, settings)
@@ -149,18 +152,11 @@ def mesh(
         _say(facts, out, json, f"object.{wanted.formats[0]}")
 
 
-def _device(text: str) -> str:
-    from blindinv.photo.settings import parse_device
-
-    return parse_device(text)
-
-
 def _checked(pictures: list[Path], out: Path, files: frozenset[str], settings: "ViewsSettings") -> "tuple[ViewsJob, ViewPrior]":
     """Everything that can be wrong is found here, before anything is worked on."""
     from blindinv.photo.views import prepare_views, view_prior_for
 
-    for decoder in ("tifffile", "PIL"):  # what they say of damaged files is said once, by us
-        logging.getLogger(decoder).setLevel(logging.CRITICAL + 1)
+    quiet_decoders()
     check_target(out, files)
     job = prepare_views(pictures, settings)
     return job, view_prior_for(settings)
