@@ -164,6 +164,7 @@ BAD = {
     "prior": (["a.png", "--prior", "magic"], "unknown view prior 'magic'"),
     "prior-of-photos": (["a.png", "--prior", "photos.safetensors"], "photos"),
     "device": (["a.png", "--device", "abacus"], "--device abacus"),
+    "threads": (["a.png", "--threads", "0"], "--threads 0"),
     "cuda": (["a.png", "--device", "cuda:77"], "no such CUDA device"),
     "half": (["a.png", "--half", "--device", "cpu"], "--half", "CUDA"),
     "steps": (["a.png", "--steps", "0"], "--steps 0"),
