@@ -116,3 +116,24 @@ def test_rays_that_miss_the_sphere_see_nothing_and_others_do_not_notice(prior):
     alone = prior.lift(features[:1], camera[:1], camera[:1], 16)
     torch.testing.assert_close(seen[:1], alone[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(covered[:1], alone[1], atol=1e-6, rtol=0)
+
+
+def test_views_are_looked_at_once_for_all_levels_of_noise_and_anew_for_gradients(prior, monkeypatch):
+    looks, look = [], prior.look
+    monkeypatch.setattr(prior, "look", lambda *of: looks.append(len(of[0])) or look(*of))
+    cond = prior.condition(torch.rand(2, 3, 32, 32), torch.tensor([1.2, 1.4]))
+    z, pose = torch.randn(2, *prior.shape((2, 3, 32, 32))[1:]), torch.tensor([[0.1, 0.7, 0.0], [-0.2, 2.0, 0.1]])
+    first = prior.eps(z, 700, cond, pose)
+    assert torch.equal(prior.eps(z, 700, cond, pose), first) and looks == [2]
+    prior.eps(z, 300, cond, pose)
+    assert looks == [2]
+    moved = pose + 0.1
+    assert not torch.equal(prior.eps(z, 700, cond, moved), first) and looks == [2, 2]
+    assert not torch.equal(prior.eps(z, 700, cond.at(cond.polar + 0.1), pose), first) and looks == [2, 2, 2]
+    leaf = pose.clone().requires_grad_()
+    again = prior.eps(z, 700, cond, leaf)
+    torch.testing.assert_close(again, first)
+    assert looks == [2] * 4 and torch.autograd.grad(again.sum(), leaf)[0].abs().sum() > 0
+    for i in range(20):
+        prior.eps(z, 700, cond, pose + i)
+    assert len(prior._known) == 8

@@ -26,6 +26,9 @@ BOUND = 0.68
 DEPTHS = 4
 """Octaves of the code of depth."""
 
+REMEMBERED = 8
+"""Batches of views whose first guess is kept."""
+
 
 class Lift(nn.Module):
     """What the wanted cameras see of a picture that is lifted into space by a volume of features.
@@ -144,6 +147,7 @@ class LiftedViews(nn.Module):
         seen = (lift.point[-1].out_features) * (self.factor // 2) ** 2  # type: ignore[operator]
         self.code = nn.Conv2d(int(seen), code, 1)  # type: ignore[call-overload]
         self.first = nn.Sequential(nn.Conv2d(int(seen), 96, 1), nn.SiLU(), nn.Conv2d(96, channels, 3, padding=1))  # type: ignore[call-overload]
+        self._known: list[tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]] = []
         for name, value in (("shift", 0.0), ("scale", 1.0), ("spread", 0.5)):
             self.register_buffer(name, torch.full((channels, 1, 1), value))
 
@@ -202,14 +206,33 @@ class LiftedViews(nn.Module):
 
         Without a condition nothing is seen.
         """
-        b, code = self.guess(self.look(cond.features["features"], cond.polar, pose)[0])
+        b, code = self._guessed(cond.features["features"], cond.polar, pose)
         given = self._noise(z, t, b, code, self.spread)
         if guidance == 1:
             return given
         without = self._noise(z, t, torch.zeros_like(b), torch.zeros_like(code), torch.ones_like(self.spread))
         return without + guidance * (given - without)
 
+    def _guessed(self, *of: Tensor) -> tuple[Tensor, Tensor]:
+        """What does not depend on z and t; looked up, as a diffusion asks for the same views at every step.
+
+        Args:
+            of: features, polar angles and poses.
+        """
+        if self.training or (torch.is_grad_enabled() and any(x.requires_grad for x in (*of, self.code.weight))):
+            return self.guess(self.look(*of)[0])
+        for known, answer in self._known:
+            if all(_same(x, k) for x, k in zip(reversed(of), reversed(known), strict=True)):
+                return answer
+        answer = self.guess(self.look(*of)[0])
+        self._known = [(tuple(x.clone() for x in of), answer), *self._known[: REMEMBERED - 1]]
+        return answer
+
     def _noise(self, z: Tensor, t: int, b: Tensor, code: Tensor, spread: Tensor) -> Tensor:
         times = torch.full((len(z),), t, device=z.device, dtype=torch.long)
         w, c, f = self.correction(z, times, b, code, spread)
         return noise_of(w + c * f, z, self.schedule.at(t))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return (a.shape, a.device, a.dtype) == (b.shape, b.device, b.dtype) and torch.equal(a, b)
