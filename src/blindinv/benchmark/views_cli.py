@@ -10,7 +10,6 @@ from blindinv.benchmark.options import Device, Method, Out, Redo, Seed, one_line
 
 if TYPE_CHECKING:
     from blindinv.benchmark.records import Record
-    from blindinv.benchmark.views_run import ViewPlan
 
 
 def views(
@@ -43,21 +42,21 @@ def views(
         model = load_view_prior(prior, device=where)
         context = ViewContext(model, model.guidance if guidance is None else guidance, steps, seed=seed)
         plan = ViewPlan(context, rows, prior, out or Path("runs/views.jsonl"), limit, objects, where, redo)
-        with _progress(plan) as advance:
+        with counting(len(plan.rows) * plan.limit) as advance:
             records = [advance(record) for record in run_views(plan)]
         show(benches()["views"], plan.out, records)
 
 
 @contextmanager
-def _progress(plan: "ViewPlan") -> "Iterator[Callable[[Record], Record]]":
-    """A bar on stderr; yields what to call with each record."""
+def counting(total: int) -> "Iterator[Callable[[Record], Record]]":
+    """A bar of so many records on stderr; yields what to call with each of them."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("objects", total=len(plan.rows) * plan.limit)
+        task = bar.add_task("objects", total=total)
 
         def advance(record: "Record") -> "Record":
             bar.update(task, advance=1, description=f"{record.image} ({record.method})")
