@@ -204,9 +204,11 @@ def test_a_missing_extra_is_named(folder, tmp_path, monkeypatch, tiny):
     )
 
 
-def test_where_nothing_can_be_written(folder, tmp_path, tiny):
+def test_where_nothing_can_be_written(folder, tmp_path, tiny, monkeypatch):
     (tmp_path / "file").write_text("mine")
-    for out, words in ((tmp_path / "file", "is not a folder"), (tmp_path / "file" / "out", "cannot be written")):
+    monkeypatch.chdir(tmp_path)
+    cases = {"file": "is not a folder", "file/out": "cannot be written", ".": "a folder of its own", "..": "a folder of its own"}
+    for out, words in cases.items():
         result = command("views", folder / "a.png", "-o", out, "--prior", tiny)
         assert result.exit_code == 2 and words in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"

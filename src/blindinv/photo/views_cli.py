@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blindinv.photo.command import one_line_errors, quiet_decoders
+from blindinv.photo.errors import PhotoError
 from blindinv.photo.folder import check_target
 from blindinv.photo.options import Device, Json, Seed, Threads
 
@@ -157,6 +158,8 @@ def _checked(pictures: list[Path], out: Path, files: frozenset[str], settings: "
     from blindinv.photo.views import prepare_views, view_prior_for
 
     quiet_decoders()
+    if out.name in ("", ".."):
+        raise PhotoError(f"{out}: give -o a folder of its own, such as out; it is made and replaced as a whole")
     check_target(out, files)
     job = prepare_views(pictures, settings)
     return job, view_prior_for(settings)
