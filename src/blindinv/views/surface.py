@@ -48,9 +48,9 @@ class Fit:
     rates: tuple[float, ...] = (1e-2, 5e-3)
     colour_rate: float = 6e-2
     rays: int = 960
-    samples: int = 48
-    fine: int = 24
-    sharpness: tuple[float, float] = (30.0, 300.0)
+    samples: int = 64
+    fine: int = 32
+    sharpness: tuple[float, float] = (30.0, 600.0)
     extent: float = 0.7
     start: float = 0.3
     mask: float = 0.5
@@ -68,7 +68,7 @@ class Fit:
     @classmethod
     def diffused(cls) -> "Fit":
         """For generated views, which do not agree with each other exactly."""
-        return cls(smooth=0.5, huber=0.1, pose_rate=1e-3)
+        return cls(sharpness=(30.0, 300.0), smooth=0.2, huber=0.1, pose_rate=1e-3)
 
 
 @dataclass(frozen=True, eq=False)
