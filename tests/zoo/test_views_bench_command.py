@@ -23,6 +23,8 @@ def test_the_command_runs_stores_and_goes_on(tmp_path):
     assert all(r.config["guidance"] == 3 for r in records.values() if r.method != "nearest-input")
     before = out.read_bytes()
     assert runner.invoke(app, command).exit_code == 0 and out.read_bytes() == before
+    assert runner.invoke(app, [*command, "--first", "1"]).exit_code == 0
+    assert {r.image for r in read(out).values()} == {"blocks-000", "blocks-001", "blocks-002"}
     assert runner.invoke(app, [*command, "--family", "tilted", "--limit", "1"]).exit_code == 0
     assert "one-view, tilted" in {r.method for r in read(out).values()}
 

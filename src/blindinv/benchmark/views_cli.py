@@ -17,6 +17,7 @@ def views(
     method: Method = None,
     family: Annotated[str, typer.Option(metavar="blocks|tilted", help="Objects; tilted is none that was trained on.")] = "blocks",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Objects.")] = 100,
+    first: Annotated[int, typer.Option(metavar="N", min=0, help="The first of them; to share the work.")] = 0,
     out: Out = None,
     seed: Seed = 0,
     steps: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Steps of the reverse diffusion.")] = 50,
@@ -41,7 +42,7 @@ def views(
         where, rows, objects = parse_device(device), chosen_rows(method or ()), chosen_family(family)
         model = load_view_prior(prior, device=where)
         context = ViewContext(model, model.guidance if guidance is None else guidance, steps, seed=seed)
-        plan = ViewPlan(context, rows, prior, out or Path("runs/views.jsonl"), limit, objects, where, redo)
+        plan = ViewPlan(context, rows, prior, out or Path("runs/views.jsonl"), limit, first, objects, where, redo)
         with counting(len(plan.rows) * plan.limit) as advance:
             records = [advance(record) for record in run_views(plan)]
         show(benches()["views"], plan.out, records)

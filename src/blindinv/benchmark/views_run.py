@@ -37,6 +37,7 @@ class ViewPlan:
         prior_name: for the records.
         out: file of records.
         limit: objects.
+        first: of them, from 0.
         family: of the objects.
         device: of the prior.
         redo: run also what is stored.
@@ -47,6 +48,7 @@ class ViewPlan:
     prior_name: str
     out: Path
     limit: int = 100
+    first: int = 0
     family: Family = "blocks"
     device: str = "cpu"
     redo: bool = False
@@ -82,7 +84,7 @@ def run_views(plan: ViewPlan, case_of: Callable[[int], ViewCase] | None = None) 
     """
     stored = {} if plan.redo else read(plan.out)
     weights, seed = prior_hash(plan.context.prior), plan.context.seed
-    for index in range(plan.limit):
+    for index in range(plan.first, plan.first + plan.limit):
         case = case_of(index) if case_of else view_case(index, plan.family, plan.context.prior.size, seed)
         for name, row in plan.rows.items():
             hashes = {"image": case.sha256} | ({} if name == "nearest-input" else {"prior": weights})
