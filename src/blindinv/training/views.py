@@ -13,7 +13,7 @@ from blindinv.priors.lifted import LiftedViews
 from blindinv.training.autoencoder import round_trip
 from blindinv.training.export import averaged, load_autoencoder
 from blindinv.training.levels import stratified
-from blindinv.training.prior import certainty, check_channels
+from blindinv.training.prior import check_channels
 from blindinv.training.view_data import Shards
 from blindinv.zoo.shipped import VIEW_PRIOR, build_view_prior, load_shipped, write_weights
 from blindinv.zoo.unet import lifted_views
@@ -61,7 +61,9 @@ class Views:
 
 
 class ViewLoss:
-    """The error of the denoiser, weighted by `certainty`, that of the first guess, and those of colour and coverage of the rays.
+    """The error of the denoiser in units of c_t, that of the first guess, and those of colour and coverage of the rays.
+
+    All timesteps weigh the same: what an object looks like from elsewhere is decided at high noise.
 
     Args:
         shards: pictures.
@@ -90,7 +92,7 @@ class ViewLoss:
             b, code = model.guess(seen)
             spread = known * model.spread + 1 - known
             w, c, f = model.correction(a.sqrt() * z + (1 - a).sqrt() * noise, t, known * b, known * code, spread)
-        denoised = (certainty(a, c) * (f - ((z - w) / c).clamp(-8, 8)).square()).mean()
+        denoised = (f - ((z - w) / c).clamp(-8, 8)).square().mean()
         guess = (b - z).square().mean((0, 2, 3))
         model.spread.lerp_(guess.detach().sqrt().view(-1, 1, 1), 0.01)
         small = [F.interpolate(x, colour.shape[-2:], mode="area") for x in (2 * wanted - 1, v.covered.flatten(0, 1))]
