@@ -57,7 +57,7 @@ def test_every_evaluation_of_the_search_and_every_step_is_heard(found):
 def test_it_is_the_search_and_then_em():
     prior, targets = snapshots(3, 3, 16), orbit(3)
     y = prior.pictures()
-    result = reconstruct(y, prior=prior, targets=targets, search=QUICK, steps=4, seed=5)
+    result = reconstruct(y, prior=prior, elevation=0.0, targets=targets, search=QUICK, steps=4, seed=5)
     rankings = find_poses(y, prior, torch.tensor(math.pi / 2), QUICK, seed=5)
     for ours, theirs in zip(result.hypotheses, rankings, strict=True):
         assert torch.equal(ours.poses, theirs.poses) and torch.equal(ours.losses, theirs.losses)

@@ -28,8 +28,6 @@ from blindinv.views.search import Hypotheses, Search
 from blindinv.zoo.views import load_view_prior
 
 FILES = frozenset({"poses.json", "views.png", "turntable.gif", "report.json", "inputs", "views"})
-FIRST_ELEVATION = 20.0
-"""Degrees; of a snapshot of a thing on a table, if nothing is said of it."""
 SINGLE = "one picture only: this is the prior's single-view generation, and there is no pose to find"
 
 
@@ -121,14 +119,13 @@ def find_views(
         PhotoError: the prior cannot be used this way.
     """
     rgba, cameras = job.rgba(prior.size, fill_of(prior)), settings.cameras()
-    first = Camera.degrees([first_elevation(settings)], [0.0]) if cameras is None else cameras[:1]
     try:
         found = reconstruct(
             rgba.to(settings.device),
             prior=prior,
-            elevation=first_elevation(settings),
+            elevation=settings.elevation,
             cameras=cameras,
-            targets=settings.targets(first),
+            targets=settings.targets,
             search=Search(steps=settings.search_steps),
             steps=settings.steps,
             guidance=settings.guidance,
@@ -140,11 +137,6 @@ def find_views(
     except ValueError as error:
         raise PhotoError(first_line(error)) from error
     return found, rgba
-
-
-def first_elevation(settings: ViewsSettings) -> float:
-    """Of the first camera, degrees."""
-    return FIRST_ELEVATION if settings.elevation is None else settings.elevation
 
 
 def views_report(
@@ -159,6 +151,8 @@ def views_report(
         "recentred": job.fit,
         "parameters": asdict(settings),
         "elevation": degrees(found.inputs)["elevation"],
+        "elevation_from": elevation_from(settings, found),
+        "elevation_search": None if found.elevation is None else asdict(found.elevation),
         "size": prior.size,
         "guidance": prior.guidance if settings.guidance is None else settings.guidance,
         "cameras": [degrees(found.inputs[i : i + 1]) for i in range(len(found.inputs))],
@@ -174,6 +168,15 @@ def views_report(
         "seconds_of": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mib": peak_memory(settings.device),
     }
+
+
+def elevation_from(settings: ViewsSettings, found: ViewsResult) -> str:
+    """Where the elevation of the first camera is from."""
+    if settings.poses:
+        return "--pose"
+    if settings.elevation is not None:
+        return "--elevation"
+    return "assumed" if found.elevation is None else "estimated"
 
 
 def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, turntable: Tensor) -> None:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from blindinv.methods.posefree import posefree
-from blindinv.priors.view import Condition, ViewPrior
+from blindinv.priors.view import Condition, ViewPrior, horizon
 from blindinv.protocols import generators
 from blindinv.solve import Progress
 from blindinv.views.camera import Camera, orbit
+from blindinv.views.elevation import Elevation
+from blindinv.views.heights import COARSE, USUAL, find_height, knows_up
+from blindinv.views.heights import evaluations as height_evaluations
 from blindinv.views.inputs import on_white
 from blindinv.views.search import Hypotheses, Pair, Search, best, find_pose
 
@@ -27,7 +30,7 @@ class Stage:
     """How far a reconstruction is.
 
     Attributes:
-        name: "poses" while cameras are searched, then "views".
+        name: "height" while that of the first camera is estimated, "poses" while the others are searched, then "views".
         step: batches that the prior was asked, or steps of the reverse diffusion.
         total: number of them.
     """
@@ -42,7 +45,7 @@ Record = Callable[[Stage], Any]
 
 @dataclass(frozen=True, eq=False)
 class ViewsResult:
-    """What `reconstruct` returns. The world is that of the first picture's camera: its azimuth is 0, its radius 1.8.
+    """What `reconstruct` returns. Unless cameras were given, the first one has azimuth 0 and radius 1.8.
 
     Attributes:
         views: (V, 3, S, S) in [0, 1] on white.
@@ -50,12 +53,14 @@ class ViewsResult:
         inputs: n cameras of the pictures, as EM left them (or as given).
         hypotheses: n - 1 rankings of poses of the second and later pictures, from the search before EM; empty where poses
             were given.
+        elevation: how that of the first camera was estimated; None if it was not.
     """
 
     views: Tensor
     camera: Camera
     inputs: Camera
     hypotheses: list[Hypotheses]
+    elevation: Elevation | None = None
 
     @property
     def warnings(self) -> list[tuple[int, str]]:
@@ -64,13 +69,20 @@ class ViewsResult:
         return [(i, line) for i, line in lines if line is not None]
 
 
+def around(first: Camera, count: int = VIEWS) -> Camera:
+    """Cameras around the object at the height of `first`, beginning there."""
+    polar, azimuth, radius = first.pose[0].tolist()
+    height = max(-STEEPEST, min(STEEPEST, 90 - math.degrees(polar)))
+    return _like(orbit(count, height, radius, math.degrees(azimuth)), first.polar)
+
+
 def reconstruct(
     y: Tensor,
     *,
     prior: ViewPrior | None = None,
-    elevation: float = 0.0,
+    elevation: float | None = None,
     cameras: Camera | None = None,
-    targets: Camera | None = None,
+    targets: Camera | Callable[[Camera], Camera] = around,
     search: Search = Search(),  # noqa: B008 (a frozen value)
     steps: int = STEPS,
     guidance: float | None = None,
@@ -88,9 +100,11 @@ def reconstruct(
     Args:
         y: (n, 3, S, S) pictures in [0, 1] on white, the object in the middle; or (n, 4, S, S) with alpha, not premultiplied.
         prior: of views; None: the shipped one.
-        elevation: of the first camera in degrees; poses are relative to it.
+        elevation: of the first camera in degrees. None: estimated (`find_height`) from two pictures or more, if the prior knows
+            up from down; otherwise 20.
         cameras: n cameras, if they are known: nothing is estimated, and `elevation` is not used.
-        targets: the cameras that are wanted; None: 16 around the object at the height of the first.
+        targets: the cameras that are wanted, or a function that makes them of the first one. By default, 16 around the object at
+            the height of the first.
         search: how hard to look for the poses.
         steps: of the reverse diffusion.
         guidance: of classifier-free guidance; None: the prior's own.
@@ -111,8 +125,11 @@ def reconstruct(
     say = record or (lambda stage: None)
     y = on_white(y) if y.shape[1] == 4 else y
     given = None if cameras is None else _like(cameras, y)
+    height = _height(y, prior, chunk, seed, say) if elevation is None and given is None else None
+    if elevation is None:
+        elevation = USUAL if height is None else height.degrees
     first = _like(Camera.degrees([elevation], [0.0]), y) if given is None else given[:1]
-    wanted = around(first) if targets is None else _like(targets, y)
+    wanted = _like(targets(first) if callable(targets) else targets, y)
     found = _search(y, prior, first, replace(search, chunk=chunk), seed, say) if given is None else []
     steps_of = posefree(
         y[None],
@@ -130,14 +147,7 @@ def reconstruct(
     )
     *_, last = _heard(steps_of, say)
     inputs = Camera.of(torch.cat([first.pose, first.moved(last.phi[0]).pose]))
-    return ViewsResult(last.x[0].clamp(0, 1), wanted, inputs, found)
-
-
-def around(first: Camera, count: int = VIEWS) -> Camera:
-    """Cameras around the object at the height of `first`, beginning there."""
-    polar, azimuth, radius = first.pose[0].tolist()
-    height = max(-STEEPEST, min(STEEPEST, 90 - math.degrees(polar)))
-    return _like(orbit(count, height, radius, math.degrees(azimuth)), first.polar)
+    return ViewsResult(last.x[0].clamp(0, 1), wanted, inputs, found, height)
 
 
 def _like(camera: Camera, y: Tensor) -> Camera:
@@ -156,6 +166,18 @@ def _heard(steps: Iterator[Progress], say: Record) -> Iterator[Any]:
     for p in steps:
         say(Stage("views", p.step, p.total))
         yield p
+
+
+def _height(y: Tensor, prior: ViewPrior, chunk: int, seed: int, say: Record) -> Elevation | None:
+    """That of the first camera, from the first two pictures; None where they cannot tell."""
+    if len(y) < 2:
+        return None
+    pair = Pair.of(prior, y[:2], horizon(1, y)[0], chunk)
+    if not knows_up(pair):
+        return None
+    total = height_evaluations(COARSE, chunk)
+    counted: Any = _Counted(prior, lambda count: say(Stage("height", count, total)))
+    return find_height(replace(pair, prior=counted), seed=seed)
 
 
 def _search(y: Tensor, prior: ViewPrior, first: Camera, search: Search, seed: int, say: Record) -> list[Hypotheses]:
