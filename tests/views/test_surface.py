@@ -140,6 +140,17 @@ def test_masks_are_found_from_white_and_soft_at_edges():
     assert masks_from_white(torch.ones(1, 3, 8, 8)).sum() == 0
 
 
+def test_soft_edges_of_blurred_views_are_halfway():
+    """A blurred square is as large as the sharp one where its mask is one half."""
+    sharp = torch.ones(1, 3, 48, 48)
+    sharp[:, :2, 12:36, 12:36] = 0.2
+    box = torch.full((3, 1, 7, 7), 1 / 49)
+    views = torch.nn.functional.conv2d(torch.nn.functional.pad(sharp, (3,) * 4, value=1.0), box, groups=3)
+    mask = masks_from_white(views, edge=5)
+    assert (mask > 0.5)[0, 0, 24].float().sum() == 24
+    assert (masks_from_white(views) > 0.5)[0, 0, 24].float().sum() > 26
+
+
 def test_what_cannot_be_fitted_is_said():
     camera = around(2)
     with pytest.raises(ValueError, match="all of them are white"):
