@@ -1,6 +1,7 @@
 """`blindinv mesh` with a tiny random Zero123, end to end; and that a surface comes out right where the views are."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,16 @@ from test_views_commands import FILES, command, contents, folder, refused, tiny 
 
 import blindinv.photo.views_mesh as module
 from blindinv.photo.errors import PhotoError
-from blindinv.photo.views_mesh import MeshSettings, surface_of, turntable
+from blindinv.photo.views_mesh import MeshSettings, levelled, surface_of, turntable
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import Camera, orbit
+from blindinv.views.elevation import find_elevation
+from blindinv.views.heights import tilted
+from blindinv.views.objects import BENCHMARK, Thing
 from blindinv.views.reconstruct import Stage, ViewsResult
+from blindinv.views.render import on_white, render
 from blindinv.views.rings import rings
+from blindinv.views.surface import Fit
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +29,8 @@ def small_frames(monkeypatch):
     monkeypatch.setattr(module, "FRAME", 32)
 
 
-QUICK = ("--search-steps", 2, "--steps", 2, "--views", 6, "--detail", 12)
+COARSE = Fit((20,), (80,), (1e-2,), rays=384, samples=24, fine=12, sharpness=(30.0, 120.0))
+QUICK = ("--elevation", 20, "--search-steps", 2, "--steps", 2, "--views", 6, "--detail", 12)
 
 
 def test_pictures_become_a_mesh_the_same_twice(tiny, folder, tmp_path):  # noqa: F811
@@ -105,6 +112,45 @@ def test_the_turntable_shows_the_object_and_begins_at_the_first_camera():
     nearest = torch.cdist(frames.flatten(1), truth.flatten(1), p=1.0).argmin(1)
     assert ((nearest - torch.arange(24) + 12) % 24 - 12).abs().max() <= 1
     assert stages[-1] == Stage("surface", len(stages), len(stages))
+
+
+@pytest.mark.parametrize("truth", [20.0, 40.0])
+def test_views_are_levelled(truth, monkeypatch):
+    """Made for an assumed elevation of 20, by a prior that knows nothing of it."""
+    monkeypatch.setattr(module, "find_elevation", partial(find_elevation, candidates=(0.0, 20.0, 40.0), settings=COARSE))
+    thing, wanted = Thing.random(BENCHMARK), rings(12)
+    views = on_white(render(thing, tilted(wanted, truth - 20), 24))
+    found = levelled(ViewsResult(views, wanted, Camera.degrees([20.0, 5.0], [0.0, 70.0]), []), 0)
+    assert found.elevation.clear
+    assert (90 - torch.rad2deg(found.inputs.polar)).tolist() == pytest.approx([truth, truth - 15], abs=10)
+    by = found.camera.relative_to(wanted)
+    torch.testing.assert_close(by, found.inputs[[0] * 12].relative_to(Camera.degrees([20.0] * 12, [0.0] * 12)), atol=1e-5, rtol=0)
+
+
+def test_views_that_do_not_tell_are_left_as_they_are(monkeypatch):
+    """One view fits at any elevation."""
+    monkeypatch.setattr(module, "find_elevation", partial(find_elevation, candidates=(10.0, 20.0, 30.0), settings=COARSE))
+    before = ViewsResult(Blobs.random(3).render(orbit(1), 24), orbit(1, 20.0), Camera.degrees([20.0], [0.0]), [])
+    found = levelled(before, 0)
+    assert not found.elevation.clear and torch.equal(found.camera.pose, before.camera.pose)
+    assert found.elevation.degrees == pytest.approx(20, abs=1e-4)
+
+
+def test_auto_elevation_of_a_prior_that_knows_no_up(tiny, folder, tmp_path, monkeypatch):  # noqa: F811
+    calls = []
+
+    def quick(*arguments, **options):
+        calls.append(find_elevation(*arguments, **{**options, "candidates": (0.0, 20.0), "settings": COARSE}))
+        return calls[-1]
+
+    monkeypatch.setattr(module, "find_elevation", quick)
+    out = tmp_path / "out"
+    result = command("mesh", folder / "c.png", "-o", out, "--prior", tiny, *QUICK, "--elevation", "auto")
+    assert result.exit_code == 0, (result.output, result.exception)
+    facts = json.loads((out / "report.json").read_text())
+    assert facts["elevation_search"]["losses"] == list(calls[0].losses) and "elevation" in facts["seconds_of"]
+    first = json.loads((out / "poses.json").read_text())["frames"][0]["pose"]["elevation"]
+    assert first == facts["elevation"] and facts["elevation_from"] == ("assumed" if first == 20 else "estimated")
 
 
 def test_detail_makes_levels():

@@ -22,6 +22,7 @@ from blindinv.photo.views_pictures import degrees, rgba_picture, sheet, write_tu
 from blindinv.photo.views_settings import ViewsSettings
 from blindinv.priors.view import ViewPrior
 from blindinv.views.camera import Camera, transforms
+from blindinv.views.heights import USUAL
 from blindinv.views.inputs import FILL, Object, as_it_is, cut_out, framed, on_white, well_framed
 from blindinv.views.reconstruct import Stage, ViewsResult, reconstruct
 from blindinv.views.search import Hypotheses, Search
@@ -176,7 +177,7 @@ def elevation_from(settings: ViewsSettings, found: ViewsResult) -> str:
         return "--pose"
     if settings.elevation is not None:
         return "--elevation"
-    return "assumed" if found.elevation is None else "estimated"
+    return "assumed" if found.elevation is None or round(found.elevation.degrees, 3) == USUAL else "estimated"
 
 
 def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, turntable: Tensor) -> None:

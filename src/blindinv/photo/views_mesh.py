@@ -1,19 +1,24 @@
 """From pictures of one object to a mesh in a folder."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from blindinv.photo.errors import PhotoError, first_line
 from blindinv.photo.views import FILES, Clock, ViewsJob, find_views, views_report, write_views
 from blindinv.photo.views_run import Record, write
 from blindinv.photo.views_settings import MESH_FORMATS, ViewsSettings
-from blindinv.priors.view import ViewPrior
+from blindinv.priors.view import ViewPrior, horizon
 from blindinv.views.camera import Camera
+from blindinv.views.elevation import find_elevation
+from blindinv.views.heights import knows_up, tilted
+from blindinv.views.inputs import on_white
 from blindinv.views.mesh import Mesh
 from blindinv.views.reconstruct import Stage, ViewsResult, around
+from blindinv.views.search import Pair
 from blindinv.views.surface import Fit, Surface, fit_surface
 from blindinv.views.viewer import write_viewer
 
@@ -80,6 +85,9 @@ def make_mesh(
     found, rgba = find_views(job, settings, prior, record)
     clock.done("views")
     try:
+        if settings.elevation is None and found.elevation is None and not settings.poses and not up_is_known(prior, rgba):
+            found = levelled(found, settings.seed, record)
+            clock.done("elevation")
         surface = surface_of(found, wanted.fit(), settings.seed, record)
         mesh = surface.mesh()
     except ValueError as error:
@@ -101,6 +109,30 @@ def make_mesh(
 
     write(folder, results, facts)
     return facts
+
+
+def up_is_known(prior: ViewPrior, rgba: Tensor) -> bool:
+    """Whether the prior made its views for the elevation that it was told, and not for any."""
+    y = on_white(rgba[:1]).to(next(iter(prior.parameters())).device) if isinstance(prior, nn.Module) else on_white(rgba[:1])
+    return knows_up(Pair.of(prior, y[[0, 0]], horizon(1, y)[0]))
+
+
+def levelled(found: ViewsResult, seed: int, record: Record | None = None) -> ViewsResult:
+    """With the elevation of the first camera at which the views fit one object best, if that is clear. The views stay.
+
+    Raises:
+        ValueError: the views show nothing.
+    """
+    now = 90 - math.degrees(float(found.inputs.polar[0]))
+    best = find_elevation(
+        lambda degrees: (found.views, tilted(found.camera, degrees - now)),
+        seed=seed,
+        record=lambda p: None if record is None else record(Stage("elevation", p.step, p.total)),
+    )
+    if not best.clear:
+        return replace(found, elevation=replace(best, degrees=now))
+    turn = best.degrees - now
+    return replace(found, camera=tilted(found.camera, turn), inputs=tilted(found.inputs, turn), elevation=best)
 
 
 def surface_of(found: ViewsResult, fit: Fit, seed: int, record: Record | None = None) -> Surface:

@@ -11,7 +11,13 @@ from rich.progress import Progress as Bar
 from blindinv.views.reconstruct import Stage
 
 REFRESH = 0.2
-SAID = {"height": "height of the first camera", "poses": "looking for the cameras", "views": "novel views", "surface": "surface"}
+SAID = {
+    "height": "height of the first camera",
+    "poses": "looking for the cameras",
+    "views": "novel views",
+    "elevation": "elevation",
+    "surface": "surface",
+}
 
 
 @contextmanager

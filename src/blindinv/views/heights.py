@@ -1,4 +1,4 @@
-"""How high was the first camera? For priors that know up from down: the height at which two pictures explain each other best.
+"""How high was the first camera? The height at which two pictures explain each other best, if the prior knows up from down.
 
 Stable Zero123 and the shipped prior are told the absolute polar angle of their input. Told a wrong one, they denoise worse, at
 the best relative pose too. `find_elevation` asks novel views instead, and is for priors that only know relative poses.
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from blindinv.mstep.pose import within
+from blindinv.views.camera import Camera
 from blindinv.views.elevation import Elevation, lowest
 from blindinv.views.search import Pair, Search, compare, descend
 
@@ -40,6 +41,11 @@ def knows_up(pair: Pair) -> bool:
     pose, t = pair.z.new_tensor([[0.1, 0.5, 0.0]]), len(pair.prior.schedule) // 2
     low, high = (at_height(pair, degrees).error(pose, t, noise) for degrees in (0.0, 40.0))
     return not torch.equal(low, high)
+
+
+def tilted(camera: Camera, degrees: float) -> Camera:
+    """All cameras so much higher, as if they had been reckoned from a first one that is."""
+    return camera.moved(camera.pose.new_tensor([-math.radians(degrees), 0.0, 0.0]))
 
 
 def find_height(pair: Pair, heights: Sequence[float] = HEIGHTS, search: Search = COARSE, seed: int = 0) -> Elevation:
