@@ -249,3 +249,11 @@ def test_m_steps_may_be_rarer_than_steps():
     steps = posefree(y, prior, TARGETS, phi + 0.1, polar=prior.camera.polar[0], steps=6, every=3)
     poses = [phi + 0.1, *(p.phi for p in steps)]
     assert [not torch.equal(a, b) for a, b in pairwise(poses)] == [True, False, False] * 2
+
+
+def test_m_steps_may_wait_until_the_views_are_clear():
+    prior, y, phi, _ = problem()
+    steps = list(posefree(y, prior, TARGETS, phi + 0.1, polar=prior.camera.polar[0], steps=10, below=600))
+    poses = [phi + 0.1, *(p.phi for p in steps)]
+    moved = [not torch.equal(a, b) for a, b in pairwise(poses)]
+    assert moved == [p.t < 600 for p in steps] and any(moved) and not all(moved)

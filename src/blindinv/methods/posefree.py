@@ -30,6 +30,7 @@ def posefree(
     steps: int = 50,
     step: Step = DDIM(),  # noqa: B008
     every: int = 1,
+    below: int = 1000,
     chunk: int = 32,
     rng: list[torch.Generator] | None = None,
 ) -> Iterator[Progress]:
@@ -51,6 +52,8 @@ def posefree(
         steps: of the reverse diffusion.
         step: reverse step.
         every: one M-step in so many steps.
+        below: M-steps at smaller timesteps only. At 600, poses that are good from the start are not pulled away by what a learnt
+            prior says of views that are still noise; but those that are 20 degrees off are not found any more.
         chunk: evaluations of the prior at a time.
         rng: one generator per object.
 
@@ -65,7 +68,7 @@ def posefree(
     at = torch.as_tensor(polar).to(y).expand(len(y))
     scene = Scene.of(prior, y, targets, at, guidance, chunk)
     times = prior.schedule.timesteps(steps)
-    turns = set(times[::every])
+    turns = {t for t in times[::every] if t < below}
     phi: Unknown = Known(poses) if known else Aligned(poses, scene, gamma, active=turns.__contains__)
     move: Guidance = Chains(scene) if two_chains else Consistent(scene, gamma)
     views = FirstView(scene, y.shape[1] if two_chains else 1)
