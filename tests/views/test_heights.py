@@ -51,7 +51,7 @@ def test_who_knows_up():
 
 def test_without_evidence_it_is_the_usual_one():
     found = find_height(pair(snapshots(1, 2, 16)), search=replace(COARSE, steps=2))
-    assert found.degrees == USUAL and max(found.losses) == pytest.approx(min(found.losses), rel=1e-2)
+    assert found.degrees == pytest.approx(USUAL, abs=3) and max(found.losses) == pytest.approx(min(found.losses), rel=1e-2)
 
 
 def test_only_the_belief_changes():

@@ -24,8 +24,8 @@ COARSE = Search(keep=2, steps=30, rate=0.07, draws=1)
 """How hard to look for the pose at each of them."""
 DRAWS = 4
 """Of noise, per level, for the last comparison."""
-CLEAR = 0.997
-"""The lowest error must be less than this times that of the usual height to be believed."""
+PULL = 0.005
+"""An elevation 30 degrees from the usual one must explain the pictures better by this share."""
 
 
 def at_height(pair: Pair, degrees: float) -> Pair:
@@ -51,18 +51,17 @@ def tilted(camera: Camera, degrees: float) -> Camera:
 def find_height(pair: Pair, heights: Sequence[float] = HEIGHTS, search: Search = COARSE, seed: int = 0) -> Elevation:
     """Look for the pose of the second picture at each height, briefly and with the same noise, and compare what is left.
 
-    Where no height is clearly better than the usual one, that is the answer.
+    Heights far from the usual one must be better by some share; where the prior tells nothing, the usual one is the answer.
 
     Args:
         pair: two pictures.
-        heights: elevations in degrees, rising, `USUAL` among them.
+        heights: elevations in degrees, rising.
         search: how hard to look at each.
         seed: of the noise.
     """
     losses = [float(_least(at_height(pair, degrees), search, seed)) for degrees in heights]
-    usual = losses[list(heights).index(USUAL)]
-    best = lowest(heights, losses) if min(losses) < CLEAR * usual else USUAL
-    return Elevation(best, tuple(heights), tuple(losses))
+    pulled = [loss * (1 + PULL * ((degrees - USUAL) / 30) ** 2) for degrees, loss in zip(heights, losses, strict=True)]
+    return Elevation(lowest(heights, pulled), tuple(heights), tuple(losses))
 
 
 def evaluations(search: Search, chunk: int, heights: Sequence[float] = HEIGHTS) -> int:
