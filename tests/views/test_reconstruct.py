@@ -10,7 +10,7 @@ from blindinv.methods.posefree import posefree
 from blindinv.protocols import generators
 from blindinv.views.camera import Camera, camera_error, orbit
 from blindinv.views.oracle import snapshots
-from blindinv.views.reconstruct import Stage, around, evaluations
+from blindinv.views.reconstruct import REFINED, Stage, around, evaluations
 from blindinv.views.search import Search, find_poses
 
 QUICK = Search(azimuths=6, steps=40, keep=3, draws=1)
@@ -63,7 +63,7 @@ def test_it_is_the_search_and_then_em():
         assert torch.equal(ours.poses, theirs.poses) and torch.equal(ours.losses, theirs.losses)
     start = torch.stack([h.poses[0] for h in rankings])[None]
     relative = targets.relative_to(orbit(1))
-    *_, last = posefree(y[None], prior, relative, start, guidance=1, steps=4, rng=generators(5, 1))
+    *_, last = posefree(y[None], prior, relative, start, guidance=1, steps=4, below=REFINED, rng=generators(5, 1))
     assert torch.equal(result.inputs.pose[1:], orbit(1).moved(last.phi[0]).pose)
     assert torch.equal(result.views, last.x[0].clamp(0, 1))
 

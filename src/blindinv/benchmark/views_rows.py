@@ -15,6 +15,7 @@ from blindinv.priors.view import ViewPrior
 from blindinv.training.view_data import random_cameras
 from blindinv.views.camera import camera_error
 from blindinv.views.consistent import Gamma, Rise
+from blindinv.views.reconstruct import REFINED
 from blindinv.views.search import Hypotheses, Pair, Search, find_pose
 
 CONSTANT = Rise(0.5, 10**9, 10**9 - 1)
@@ -130,6 +131,7 @@ class Views:
         known: whether it stays there.
         gamma: gamma_t.
         two_chains: algorithm 2's form of the E-step.
+        below: poses are refined at smaller timesteps.
     """
 
     count: int
@@ -137,6 +139,7 @@ class Views:
     known: bool = False
     gamma: Gamma = Rise()  # noqa: RUF009 (a frozen value)
     two_chains: bool = False
+    below: int = REFINED
 
     def __call__(self, case: ViewCase, context: ViewContext) -> Answer:
         """Novel views, and poses where they were looked for."""
@@ -160,6 +163,7 @@ class Views:
             gamma=self.gamma,
             two_chains=self.two_chains,
             steps=context.steps,
+            below=self.below,
             rng=[torch.Generator(case.inputs.device).manual_seed(context.seed * 1_000_003 + case.index)],
         )
         assert last.x is not None and isinstance(last.phi, Tensor)
@@ -176,6 +180,7 @@ ROWS: dict[str, ViewRow] = {
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
     "two-constant-gamma": replace(TWO, gamma=CONSTANT),
+    "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
     "two-known": Views(2, true_poses, known=True),
     "three-views": Views(3, found_poses),

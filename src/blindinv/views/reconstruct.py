@@ -21,6 +21,8 @@ from blindinv.views.search import Hypotheses, Pair, Search, best, find_pose
 
 VIEWS = 16
 STEPS = 50
+REFINED = 600
+"""Poses that come from a search are refined below this timestep: at higher ones, a learnt prior pulls good poses away."""
 STEEPEST = 85
 """Degrees of elevation; straight above, azimuths mean nothing."""
 
@@ -142,6 +144,7 @@ def reconstruct(
         two_chains=two_chains,
         steps=steps,
         every=every,
+        below=REFINED,
         chunk=chunk,
         rng=generators(seed, 1, y.device),
     )
