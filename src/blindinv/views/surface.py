@@ -16,6 +16,7 @@ from torch import Tensor
 from blindinv.views.camera import Camera
 from blindinv.views.masks import masks_from_white
 from blindinv.views.mesh import Mesh, marched
+from blindinv.views.pixels import Pixels
 from blindinv.views.volume import crossing, even, refined, sampled, weights
 
 
@@ -69,11 +70,12 @@ class Fit:
 
     @classmethod
     def diffused(cls) -> "Fit":
-        """For generated views, which do not agree with each other exactly.
+        """For generated views, which do not agree with each other exactly: coarser, smoother, with cameras that may move.
 
-        Where cameras are wrong by 3 degrees and colours by 0.03 or so, this takes a third off the Chamfer distance's excess.
+        Where cameras are off by 3 degrees, F@0.02 of two objects is 0.98 this way, and 0.94 as for true views.
         """
-        return cls(mask=0.2, edge=3, huber=0.1, pose_rate=2e-3)
+        levels = cls((32, 48), (300, 300), sharpness=(30.0, 400.0), smooth=0.3)
+        return replace(levels, mask=0.2, edge=3, huber=0.1, pose_rate=2e-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,33 +187,6 @@ def sphere(resolution: int, extent: float, radius: float, like: Tensor) -> Tenso
     return ((x * x + y * y + z * z).sqrt() - radius)[None, None]
 
 
-class _Pixels:
-    """The pixels of all views: rays, colours, masks."""
-
-    def __init__(self, views: Tensor, masks: Tensor, camera: Camera, extent: float) -> None:
-        size = views.shape[-1]
-        origin, direction = camera.rays(size)
-        self.camera, self.per_view = camera, size * size
-        self.local = (direction[0].reshape(-1, 3) @ camera.axes()[0]).detach()
-        self.colour = views.permute(0, 2, 3, 1).reshape(-1, 3)
-        self.mask = masks.reshape(-1)
-        _, _, hit = crossing(origin[:, None, None].expand_as(direction).reshape(-1, 3), direction.reshape(-1, 3), extent)
-        self.inside = (self.mask > 0.5).nonzero()[:, 0]
-        self.outside = ((self.mask <= 0.5) & hit).nonzero()[:, 0]
-
-    def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """(count,) indices of pixels, two thirds of them on the object."""
-        shares = (count * 2 // 3, count - count * 2 // 3)
-        both = zip((self.inside, self.outside), shares, strict=True)
-        return torch.cat([of[torch.randint(len(of), (n,), generator=rng, device=rng.device)] for of, n in both if len(of)])
-
-    def rays(self, index: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-        """Origins and directions (N, 3) of pixels."""
-        view, axes = index // self.per_view, camera.axes()
-        direction = torch.einsum("nij,nj->ni", axes[view], self.local[index % self.per_view])
-        return camera.position[view], direction
-
-
 def fit_surface(
     views: Tensor,
     camera: Camera,
@@ -239,7 +214,7 @@ def fit_surface(
     if views.ndim != 4 or views.shape[1] != 3 or len(views) != len(camera) or views.shape[2] != views.shape[3]:
         raise ValueError(f"{len(camera)} cameras need views ({len(camera)}, 3, S, S), got {tuple(views.shape)}")
     masks = masks_from_white(views, edge=settings.edge) if masks is None else masks
-    pixels = _Pixels(views, masks, camera, settings.extent)
+    pixels = Pixels(views, masks, camera, settings.extent)
     if not len(pixels.inside):
         raise ValueError("the views show no object: all of them are white")
     rng = torch.Generator(views.device).manual_seed(seed)
@@ -260,7 +235,7 @@ def fit_surface(
 class _Level:
     """The fit at one resolution."""
 
-    def __init__(self, pixels: _Pixels, settings: Fit, surface: Surface, moves: Tensor, rate: float) -> None:
+    def __init__(self, pixels: Pixels, settings: Fit, surface: Surface, moves: Tensor, rate: float) -> None:
         self.pixels, self.settings, self.mean, self.count = pixels, settings, surface, 0
         grids = (surface.sdf.clone().requires_grad_(), surface.colour.clone().requires_grad_())
         self.surface, self.moves = replace(surface, sdf=grids[0], colour=grids[1]), moves.clone().requires_grad_()
