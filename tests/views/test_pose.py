@@ -257,3 +257,14 @@ def test_m_steps_may_wait_until_the_views_are_clear():
     poses = [phi + 0.1, *(p.phi for p in steps)]
     moved = [not torch.equal(a, b) for a, b in pairwise(poses)]
     assert moved == [p.t < 600 for p in steps] and any(moved) and not all(moved)
+
+
+def test_what_is_found_is_compared_at_the_noise_of_the_probes():
+    """Else the median probe, and with it the margin, would be measured from another floor of noise."""
+    things = snapshots(2, 2, 16)
+    prior = OracleViews(things.thing, things.camera, 16, width=0.3)  # uncertain: its error has a floor that hangs on the noise
+    pair, search = Pair.of(prior, prior.pictures(), prior.camera.polar[0]), Search(steps=0, draws=1, merge=0.0)
+    losses = compare(pair, search.probes(), search, torch.Generator().manual_seed(4))
+    found = find_pose(pair, search, seed=4)
+    torch.testing.assert_close(found.losses, losses.sort().values[: search.keep])
+    assert found.typical == pytest.approx(float(losses.median()))

@@ -188,7 +188,7 @@ def find_pose(pair: Pair, search: Search = Search(), seed: int = 0) -> Hypothese
     probes = within(search.probes().to(pair.z), polar)
     losses = compare(pair, probes, search, rng)
     found = descend(pair, probes[losses.argsort()[: search.keep]], search, rng)
-    final = compare(pair, found, search, rng)
+    final = compare(pair, found, search, rng.manual_seed(seed))  # the noise of the probes, or `typical` is of another floor
     order = final.argsort()
     order = order[distinct(found[order], polar, search.merge)]
     return Hypotheses(found[order], final[order], float(losses.median()))
