@@ -9,7 +9,7 @@ from blindinv.benchmark.records import Record
 from blindinv.benchmark.table import CPU_SECONDS, NONE, SECONDS, Column, mean
 
 CHAMFER, F, TIME = 0.008, 0.99, 30.0
-"""What is asked of the fit alone, from 36 true views of `spot`: at most, at least, seconds (processor seconds on a CPU) at most."""
+"""What is asked of the fit alone, from 36 true views of `spot`: at most, at least, at most so many seconds (on a CPU, of one)."""
 
 
 def _where(own: bool, records: Sequence[Record]) -> list[Record]:
