@@ -17,7 +17,7 @@ from torch import Tensor
 
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.kernels.measure import centre_exactly, normalize, recentre, resize_support
-from blindinv.mstep.coarse_to_fine import CoarseToFine, _scale, _strong_edges, prune
+from blindinv.mstep.coarse_to_fine import CoarseToFine, prune, shrunk, strong_edges
 from blindinv.operators.boundary import embed, harmonic_fill
 from blindinv.operators.fourier import fft, good_size, gradient_otf, ifft, otf, psf, size_of
 from blindinv.problem import Deblurring
@@ -187,7 +187,7 @@ class _Scale:
         for i, (dark, gradient) in enumerate(weights):
             f = fft(latent.solve(Y, otf(k, size), dark, gradient, self.level))
             gx, gy = ifft(dx * f, size), ifft(dy * f, size)
-            edges = _strong_edges(gx, gy, self.inside, s.quantiles[0 if i < 3 else 1])
+            edges = strong_edges(gx, gy, self.inside, s.quantiles[0 if i < 3 else 1])
             k = _Kernel((fft(gx * edges), fft(gy * edges)), mask, s.tikhonov).solve(b, k)
             k = recentre(prune(k, s.prune, s.fraction))[0]
         return k
@@ -209,7 +209,7 @@ def dark_channel_kernels(y: Tensor, kernel_size: int, circular: bool, settings: 
         k = _first(len(y), n).to(y) if k is None else _resized(k, n)
         count = settings.iterations + (settings.last if scale == 1 else 0)
         weights = [settings.weights(done + i) for i in range(count)]
-        k = _Scale.of(_scale(grey, scale), n, circular, settings).refine(k, weights)
+        k = _Scale.of(shrunk(grey, scale), n, circular, settings).refine(k, weights)
         done += count
         yield resize_support(k, kernel_size)
 

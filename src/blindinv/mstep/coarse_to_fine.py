@@ -86,7 +86,7 @@ def _sharpen(Y: Tensor, K: Tensor, weight: float, size: tuple[int, int], dx: Ten
     return x
 
 
-def _strong_edges(gx: Tensor, gy: Tensor, inside: Tensor, quantile: float) -> Tensor:
+def strong_edges(gx: Tensor, gy: Tensor, inside: Tensor, quantile: float) -> Tensor:
     """1 where the gradient is above its quantile (per sample, inside the frame), else 0."""
     size = (gx.square() + gy.square()).sqrt()
     values = size.flatten(1)[:, inside.flatten() > 0]
@@ -94,7 +94,8 @@ def _strong_edges(gx: Tensor, gy: Tensor, inside: Tensor, quantile: float) -> Te
     return (size > torch.quantile(values, quantile, dim=1).view(-1, 1, 1, 1)).to(gx) * inside
 
 
-def _scale(image: Tensor, scale: float) -> Tensor:
+def shrunk(image: Tensor, scale: float) -> Tensor:
+    """The image (B, C, H, W) at a scale of at most 1, at least 8 pixels wide and high."""
     size = [max(8, round(n * scale)) for n in image.shape[-2:]]
     return F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False) if scale < 1 else image
 
@@ -117,7 +118,7 @@ def coarse_to_fine(
     weight = settings.l0[0]
     for scale in settings.scales(kernel_size):
         n = min(max(3, round(kernel_size * scale)) // 2 * 2 + 1, kernel_size + 1 - kernel_size % 2)
-        level = _scale(grey, scale)
+        level = shrunk(grey, scale)
         if circular:
             inside = torch.ones_like(level[:1])
         else:
@@ -138,7 +139,7 @@ def coarse_to_fine(
         for i in range(settings.iterations):
             f = fft(_sharpen(Y, otf(k, size), weight, size, dx, dy, level))
             gx, gy = ifft(dx * f, size), ifft(dy * f, size)
-            edges = _strong_edges(gx, gy, inside, settings.quantiles[0 if i < 3 else 1])
+            edges = strong_edges(gx, gy, inside, settings.quantiles[0 if i < 3 else 1])
             gx, gy = fft(gx * edges), fft(gy * edges)
             power = gx.abs().square() + gy.abs().square() + settings.tikhonov / 65536
             k = psf((gx.conj() * bx + gy.conj() * by) / power, size, n)

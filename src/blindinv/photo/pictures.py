@@ -34,7 +34,7 @@ def comparison(before: Tensor, after: Tensor, kernel: Tensor) -> Image.Image:
         after: (1, 3, H, W) in [0, 1].
         kernel: (1, 1, n, n).
     """
-    panels = [_fitted(picture(before)), _fitted(picture(after))]
+    panels = [fitted(picture(before)), fitted(picture(after))]
     side = min(256, max(kernel.shape[-1], panels[0].height))
     panels.append(kernel_picture(kernel, side).convert("RGB"))
     captions = ["before", "after", f"kernel {kernel.shape[-1]}x{kernel.shape[-1]}"]
@@ -59,7 +59,8 @@ def spread(samples: Tensor) -> tuple[Tensor, float]:
     return deviation / max(top, 1e-12), top
 
 
-def _fitted(image: Image.Image) -> Image.Image:
+def fitted(image: Image.Image) -> Image.Image:
+    """The picture, made smaller if a side is longer than `LARGEST` pixels."""
     scale = min(1.0, LARGEST / max(image.size))
     if scale == 1:
         return image

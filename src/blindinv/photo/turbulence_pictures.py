@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from blindinv.photo.pictures import CAPTION, INK, MARGIN, WHITE, _fitted
+from blindinv.photo.pictures import CAPTION, INK, MARGIN, WHITE, fitted
 
 WHEEL = 96
 
@@ -32,7 +32,7 @@ def tilt_picture(tilt: Tensor) -> Image.Image:
     """
     length = tilt.square().sum(1).sqrt().flatten()
     top = float(np.quantile(length.numpy(), 0.99)) if length.any() else 0.0
-    field, wheel = _fitted(_image(tilt_colours(tilt, top))), _wheel()
+    field, wheel = fitted(_image(tilt_colours(tilt, top))), _wheel()
     width = field.width + wheel.width + 3 * MARGIN
     sheet = Image.new("RGB", (width, max(field.height, wheel.height + 2 * CAPTION) + 2 * MARGIN), WHITE)
     sheet.paste(field, (MARGIN, MARGIN))
