@@ -16,7 +16,7 @@ from blindinv.views.render import render, straight
 
 SIZE = 256
 SEED = BENCHMARK + 3
-ELEVATIONS, AZIMUTHS = (20.0, 5.0), (0.0, 100.0)
+ELEVATIONS, AZIMUTHS = (20.0, 5.0), (0.0, 70.0)
 
 
 def main(folder: Path) -> None:
