@@ -14,12 +14,9 @@ from blindinv.methods.posefree import posefree
 from blindinv.priors.view import ViewPrior
 from blindinv.training.view_data import random_cameras
 from blindinv.views.camera import camera_error
-from blindinv.views.consistent import Gamma, Rise
+from blindinv.views.consistent import Gamma, even
 from blindinv.views.reconstruct import REFINED
 from blindinv.views.search import Hypotheses, Pair, Search, find_pose
-
-CONSTANT = Rise(0.5, 10**9, 10**9 - 1)
-"""gamma_t = 0.5 at all t: no annealing."""
 
 
 @dataclass
@@ -129,7 +126,7 @@ class Views:
         count: n.
         poses: where the estimate starts.
         known: whether it stays there.
-        gamma: gamma_t.
+        gamma: gamma_t; None: as `posefree` chooses.
         two_chains: algorithm 2's form of the E-step.
         below: poses are refined at smaller timesteps.
     """
@@ -137,7 +134,7 @@ class Views:
     count: int
     poses: Poses
     known: bool = False
-    gamma: Gamma = Rise()  # noqa: RUF009 (a frozen value)
+    gamma: Gamma | None = None
     two_chains: bool = False
     below: int = REFINED
 
@@ -179,12 +176,14 @@ ROWS: dict[str, ViewRow] = {
     "two-shuffled": Views(2, poses_of_another, known=True),
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
-    "two-constant-gamma": replace(TWO, gamma=CONSTANT),
+    "two-constant-gamma": replace(TWO, gamma=even),
     "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
     "two-known": Views(2, true_poses, known=True),
+    "two-known-constant-gamma": Views(2, true_poses, known=True, gamma=CONSTANT),
     "three-views": Views(3, found_poses),
     "three-known": Views(3, true_poses, known=True),
+    "three-known-constant-gamma": Views(3, true_poses, known=True, gamma=CONSTANT),
 }
 """In the order of the table. two-views and three-views are the method: poses are found, then refined while views are made."""
 
