@@ -28,10 +28,9 @@ demo: $(VENV)/package.stamp
 	@echo "all figures     $(DEMO)/shaken/report.json"
 	@echo "the truth       $(DEMO)/sharp.png, $(DEMO)/kernel.npy"
 
-# The pictures were made by examples/make_object_pictures.py: no network was trained on this object. True pose of the second
-# camera: 70 degrees around and 15 down from the first.
+# The pictures were made by examples/make_object_pictures.py; no network was trained on this object.
 demo-3d: $(VENV)/package.stamp
-	@$(BIN)/blindinv mesh examples/object-one.png examples/object-two.png -o $(DEMO_3D) --elevation 20
+	@$(BIN)/blindinv mesh examples/object-one.png examples/object-two.png -o $(DEMO_3D)
 	@echo
 	@echo "pictures        examples/object-one.png, examples/object-two.png"
 	@echo "cameras         $(DEMO_3D)/poses.json"
@@ -40,7 +39,7 @@ demo-3d: $(VENV)/package.stamp
 	@echo "mesh            $(DEMO_3D)/object.glb"
 	@echo "in a browser    $(DEMO_3D)/viewer.html"
 	@echo "all figures     $(DEMO_3D)/report.json"
-	@echo "the truth       second camera 70 degrees around and 15 down from the first"
+	@echo "the truth       first camera 20 degrees up; second camera 70 around and 15 down from it"
 
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ The path through the code is that of `--prior bennyguo/zero123-xl-diffusers`.
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,16 @@ def test_one_picture_says_that_it_is_one(tiny, folder, tmp_path):
     assert result.exit_code == 0 and "one picture only" in result.stderr
     facts = json.loads(result.stdout)
     assert "one picture only" in facts["note"] and len(facts["cameras"]) == 1 and facts["folder"] == str(tmp_path / "out")
+
+
+def test_the_shipped_prior_is_the_default(tmp_path):
+    """On a picture of `make demo-3d`, which is kept as it is."""
+    examples, out = Path(__file__).parents[2] / "examples", tmp_path / "out"
+    result = command("views", examples / "object-one.png", "-o", out, "--steps", 2, "--views", 1)
+    assert result.exit_code == 0, (result.output, result.exception)
+    facts = json.loads((out / "report.json").read_text())
+    assert facts["size"] == 64 and not facts["recentred"] and facts["parameters"]["prior"] == "objects"
+    assert facts["pictures"][0]["alpha_from"] == "alpha" and facts["elevation_from"] == "assumed"
 
 
 def test_known_poses_of_three_pictures(tiny, folder, tmp_path):
