@@ -23,11 +23,11 @@ from blindinv.benchmark.views_cases import (
     view_case,
 )
 from blindinv.benchmark.views_figures import novel_views
-from blindinv.benchmark.views_rows import CONSTANT, ROWS, TWO, Poses, ViewContext, Views, gap_name, true_poses
+from blindinv.benchmark.views_rows import ROWS, TWO, Poses, ViewContext, Views, gap_name, true_poses
 from blindinv.benchmark.views_run import ViewPlan, chosen_family, chosen_rows, run_views
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import Camera, camera_error
-from blindinv.views.consistent import view_weights
+from blindinv.views.consistent import even, view_weights
 from blindinv.views.oracle import OracleViews
 from blindinv.views.search import Search
 
@@ -138,7 +138,7 @@ def test_the_nearest_input_is_chosen_by_the_true_poses(known):
 
 
 def test_without_annealing_both_pictures_always_count_alike():
-    assert {CONSTANT(t) for t in range(0, 1000, 7)} == {0.5} and view_weights(CONSTANT(999), 2) == [0.5, 0.5]
+    assert {even(t) for t in range(0, 1000, 7)} == {0.5} and view_weights(even(999), 2) == [0.5, 0.5]
 
 
 def test_wrong_poses_are_wrong():

@@ -1,6 +1,7 @@
 """The E-step: its weights, that gamma = 0 is sampling from one picture bit for bit, and both of its forms."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from blindinv.schedule import Schedule
 from blindinv.step import DDIM, DDPM
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import orbit
-from blindinv.views.consistent import Chains, Consistent, FirstView, Fused, Rise, mixed, model_error, view_weights
+from blindinv.views.consistent import Chains, Consistent, FirstView, Fused, Rise, even, mixed, model_error, view_weights
 from blindinv.views.oracle import OracleViews, snapshots
 from blindinv.views.scene import Scene
 
@@ -237,3 +238,17 @@ def test_shapes_that_do_not_fit_are_refused(y, targets, poses, message):
 
 def test_the_horizon_is_at_the_height_of_the_object():
     assert horizon(2, torch.zeros(1)).tolist() == pytest.approx([math.pi / 2] * 2)
+
+
+def test_known_poses_need_no_annealing():
+    """gamma is 0.5 where poses are known, and rises where they are not."""
+    prior = replace(snapshots(3, 2, 16), width=0.2)
+    y, targets = prior.pictures()[None], orbit(3).relative_to(orbit(3)[:1])
+    pose = prior.camera[1:].relative_to(prior.camera[:1])[None] + 0.2
+
+    def views(**options):
+        *_, last = posefree(y, prior, targets, pose, polar=prior.camera.polar[0], steps=8, known=True, **options)
+        return last.x
+
+    torch.testing.assert_close(views(), views(gamma=even), rtol=0, atol=0)
+    assert not torch.allclose(views(), views(gamma=Rise()), atol=1e-3)

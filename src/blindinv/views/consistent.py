@@ -40,6 +40,11 @@ class Rise:
         return self.high * min(1.0, max(0.0, (self.start - t) / (self.start - self.end)))
 
 
+def even(t: int) -> float:
+    """gamma_t = 0.5 at all t: two pictures are believed alike. Best where their poses are known."""
+    return 0.5
+
+
 def model_error(betas: Tensor, nu: Callable[[int], float]) -> Gamma:
     """gamma_t = beta_t / (2 beta_t + nu_t^2), as eq. 25 derives it from the model error nu_t of the second picture.
 
