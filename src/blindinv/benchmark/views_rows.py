@@ -14,7 +14,7 @@ from blindinv.methods.posefree import posefree
 from blindinv.priors.view import ViewPrior
 from blindinv.training.view_data import random_cameras
 from blindinv.views.camera import camera_error
-from blindinv.views.consistent import Gamma, even
+from blindinv.views.consistent import Gamma, Rise, even
 from blindinv.views.reconstruct import REFINED
 from blindinv.views.search import Hypotheses, Pair, Search, find_pose
 
@@ -126,7 +126,7 @@ class Views:
         count: n.
         poses: where the estimate starts.
         known: whether it stays there.
-        gamma: gamma_t; None: as `posefree` chooses.
+        gamma: gamma_t; by default, `posefree`'s own for poses that are still being found.
         two_chains: algorithm 2's form of the E-step.
         below: poses are refined at smaller timesteps.
     """
@@ -134,7 +134,7 @@ class Views:
     count: int
     poses: Poses
     known: bool = False
-    gamma: Gamma | None = None
+    gamma: Gamma = Rise()  # noqa: RUF009 (a frozen value)
     two_chains: bool = False
     below: int = REFINED
 
@@ -172,18 +172,16 @@ TWO = Views(2, found_poses)
 ROWS: dict[str, ViewRow] = {
     "nearest-input": nearest_input,
     "one-view": Views(1, true_poses, known=True),
-    "two-random": Views(2, random_poses, known=True),
-    "two-shuffled": Views(2, poses_of_another, known=True),
+    "two-random": Views(2, random_poses, known=True, gamma=even),
+    "two-shuffled": Views(2, poses_of_another, known=True, gamma=even),
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
     "two-constant-gamma": replace(TWO, gamma=even),
     "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
-    "two-known": Views(2, true_poses, known=True),
-    "two-known-constant-gamma": Views(2, true_poses, known=True, gamma=CONSTANT),
+    "two-known": Views(2, true_poses, known=True, gamma=even),
     "three-views": Views(3, found_poses),
-    "three-known": Views(3, true_poses, known=True),
-    "three-known-constant-gamma": Views(3, true_poses, known=True, gamma=CONSTANT),
+    "three-known": Views(3, true_poses, known=True, gamma=even),
 }
 """In the order of the table. two-views and three-views are the method: poses are found, then refined while views are made."""
 
