@@ -240,8 +240,7 @@ def test_the_horizon_is_at_the_height_of_the_object():
     assert horizon(2, torch.zeros(1)).tolist() == pytest.approx([math.pi / 2] * 2)
 
 
-def test_known_poses_need_no_annealing():
-    """gamma is 0.5 where poses are known, and rises where they are not."""
+def test_all_pictures_count_alike_unless_annealing_is_asked_for():
     prior = replace(snapshots(3, 2, 16), width=0.2)
     y, targets = prior.pictures()[None], orbit(3).relative_to(orbit(3)[:1])
     pose = prior.camera[1:].relative_to(prior.camera[:1])[None] + 0.2

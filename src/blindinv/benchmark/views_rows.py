@@ -176,7 +176,7 @@ ROWS: dict[str, ViewRow] = {
     "two-shuffled": Views(2, poses_of_another, known=True, gamma=even),
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
-    "two-constant-gamma": replace(TWO, gamma=even),
+    "two-rising-gamma": replace(TWO, gamma=Rise()),
     "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
     "two-known": Views(2, true_poses, known=True, gamma=even),

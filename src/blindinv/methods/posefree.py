@@ -12,7 +12,7 @@ from blindinv.protocols import Guidance, Step, Unknown
 from blindinv.solve import Diffused, Progress, solve
 from blindinv.step import DDIM
 from blindinv.unknown import Known
-from blindinv.views.consistent import Chains, Consistent, FirstView, Fused, Gamma, Rise, even
+from blindinv.views.consistent import Chains, Consistent, FirstView, Fused, Gamma, even
 from blindinv.views.scene import Scene
 
 
@@ -25,7 +25,7 @@ def posefree(
     polar: float | Tensor = torch.pi / 2,
     known: bool = False,
     guidance: float = 3.0,
-    gamma: Gamma | None = None,
+    gamma: Gamma = even,
     two_chains: bool = False,
     steps: int = 50,
     step: Step = DDIM(),  # noqa: B008
@@ -47,7 +47,8 @@ def posefree(
         polar: absolute polar angle of y_1, radians; or one per object, (B,).
         known: the poses are true and stay.
         guidance: of classifier-free guidance in the E-step (Zero123's default is 3).
-        gamma: gamma_t; None: 0.5 at all t where the poses are known, and rising from 0 where they are still being found.
+        gamma: gamma_t. 0.5 at all t is best where the poses are known or were searched; `Rise()` is the annealing of appendix
+            C.2, for poses that are still to be found.
         two_chains: algorithm 2's form of the E-step instead of eq. 25's.
         steps: of the reverse diffusion.
         step: reverse step.
@@ -68,7 +69,6 @@ def posefree(
     at = torch.as_tensor(polar).to(y).expand(len(y))
     scene = Scene.of(prior, y, targets, at, guidance, chunk)
     times = prior.schedule.timesteps(steps)
-    gamma = gamma or (even if known else Rise())
     turns = {t for t in times[::every] if t < below}
     phi: Unknown = Known(poses) if known else Aligned(poses, scene, gamma, active=turns.__contains__)
     move: Guidance = Chains(scene) if two_chains else Consistent(scene, gamma)

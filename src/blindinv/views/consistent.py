@@ -41,7 +41,7 @@ class Rise:
 
 
 def even(t: int) -> float:
-    """gamma_t = 0.5 at all t: two pictures are believed alike. Best where their poses are known."""
+    """gamma_t = 0.5 at all t: two pictures are believed alike, as is best where their poses are known or nearly so."""
     return 0.5
 
 
