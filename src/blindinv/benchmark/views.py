@@ -88,6 +88,7 @@ BENCHES = {
             Goal("known poses above another object's", "1 dB", above("psnr", "two-known", "two-shuffled", LOSS)),
             Goal("error of the pose, median", "below 10 degrees", _median_below("two-views", MEDIAN)),
             Goal("poses within 15 degrees", "above 80 %", _recall_above("two-views", 15, RECALL)),
+            Goal("three views of known pose above two", "above", above("psnr", "three-known", "two-known", 0.01)),
             Goal("three views above two", "above", above("psnr", "three-views", "two-views", 0.01)),
         ),
         protocol="views",

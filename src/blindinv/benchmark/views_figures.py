@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-LINES = {"one-view": "1 picture", "two-views": "2 pictures", "three-views": "3 pictures", "three-known": "3, known poses"}
+LINES = {
+    "one-view": "1 picture",
+    "two-views": "2 pictures",
+    "two-rising-gamma": "2, rising",
+    "three-views": "3 pictures",
+    "three-rising-gamma": "3, rising",
+    "three-known": "3, known poses",
+}
 """Rows that are drawn, and what they are called."""
 EDGES = (20, 45, 70, 95, 120, 150, 180)
 """Of the bins of distance, degrees."""
@@ -76,6 +83,7 @@ def pose_recall(axes: "Axes", rows: Mapping[str, Sequence[Record]]) -> None:
         ("two-views", "found_error", ":", "2 pictures, search alone"),
         ("two-views", "pose_error", "-", "2 pictures, EM"),
         ("three-views", "pose_error", "--", "3 pictures, EM"),
+        ("three-rising-gamma", "pose_error", "--", "3, rising, EM"),
     ):
         errors = np.array([e for r in rows.get(name, []) for e in r.curves.get(key, [])])
         if len(errors):

@@ -177,10 +177,14 @@ ROWS: dict[str, ViewRow] = {
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
     "two-rising-gamma": replace(TWO, gamma=Rise()),
+    "two-rising-searched": replace(TWO, known=True, gamma=Rise()),
+    "two-rising-early": replace(TWO, below=1000, gamma=Rise()),
+    "two-rising-chains": replace(TWO, two_chains=True, gamma=Rise()),
     "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
     "two-known": Views(2, true_poses, known=True, gamma=even),
     "three-views": Views(3, found_poses),
+    "three-rising-gamma": Views(3, found_poses, gamma=Rise()),
     "three-known": Views(3, true_poses, known=True, gamma=even),
 }
 """In the order of the table. two-views and three-views are the method: poses are found, then refined while views are made."""
