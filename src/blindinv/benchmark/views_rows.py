@@ -126,7 +126,7 @@ class Views:
         count: n.
         poses: where the estimate starts.
         known: whether it stays there.
-        gamma: gamma_t; by default, `posefree`'s own for poses that are still being found.
+        gamma: gamma_t; by default both pictures count alike, as in `posefree`.
         two_chains: algorithm 2's form of the E-step.
         below: poses are refined at smaller timesteps.
     """
@@ -134,7 +134,7 @@ class Views:
     count: int
     poses: Poses
     known: bool = False
-    gamma: Gamma = Rise()  # noqa: RUF009 (a frozen value)
+    gamma: Gamma = even
     two_chains: bool = False
     below: int = REFINED
 
@@ -172,8 +172,8 @@ TWO = Views(2, found_poses)
 ROWS: dict[str, ViewRow] = {
     "nearest-input": nearest_input,
     "one-view": Views(1, true_poses, known=True),
-    "two-random": Views(2, random_poses, known=True, gamma=even),
-    "two-shuffled": Views(2, poses_of_another, known=True, gamma=even),
+    "two-random": Views(2, random_poses, known=True),
+    "two-shuffled": Views(2, poses_of_another, known=True),
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
     "two-rising-gamma": replace(TWO, gamma=Rise()),
@@ -182,10 +182,10 @@ ROWS: dict[str, ViewRow] = {
     "two-rising-chains": replace(TWO, two_chains=True, gamma=Rise()),
     "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
-    "two-known": Views(2, true_poses, known=True, gamma=even),
+    "two-known": Views(2, true_poses, known=True),
     "three-views": Views(3, found_poses),
     "three-rising-gamma": Views(3, found_poses, gamma=Rise()),
-    "three-known": Views(3, true_poses, known=True, gamma=even),
+    "three-known": Views(3, true_poses, known=True),
 }
 """In the order of the table. two-views and three-views are the method: poses are found, then refined while views are made."""
 
