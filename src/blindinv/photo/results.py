@@ -1,4 +1,4 @@
-"""What every restored photo gets: a folder with the picture, the kernel and the report, whole or not at all."""
+"""What every result gets: a folder with pictures and the report, whole or not at all."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,14 +31,32 @@ def write_results(
     Raises:
         PhotoError: the folder cannot be written.
     """
+
+    def results(new: Path) -> None:
+        write_photo(new / "image.png", image, job.photo)
+        np.save(new / "kernel.npy", kernel[0, 0].numpy())
+        kernel_picture(kernel).save(new / "kernel.png")
+        comparison(job.photo.pixels, image, kernel).save(new / "comparison.png")
+        for name, save in others.items():
+            save(new / name)
+
+    write_folder(folder, results, facts)
+
+
+def write_folder(folder: Path, results: Callable[[Path], None], facts: dict[str, Any]) -> None:
+    """Results and report.json, all or nothing.
+
+    Args:
+        folder: appears complete or not at all; earlier results there are replaced.
+        results: writes into the folder that it is given.
+        facts: of the report.
+
+    Raises:
+        PhotoError: the folder cannot be written.
+    """
     try:
         with replacing(folder) as new:
-            write_photo(new / "image.png", image, job.photo)
-            np.save(new / "kernel.npy", kernel[0, 0].numpy())
-            kernel_picture(kernel).save(new / "kernel.png")
-            comparison(job.photo.pixels, image, kernel).save(new / "comparison.png")
-            for name, save in others.items():
-                save(new / name)
+            results(new)
             write_report(new / "report.json", facts)
     except OSError as error:
         raise PhotoError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from error

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from blindinv.photo.errors import PhotoError, first_line
+from blindinv.photo.results import write_folder
 from blindinv.photo.views import FILES, Clock, ViewsJob, find_views, views_report, write_views
-from blindinv.photo.views_run import Record, write
+from blindinv.photo.views_run import Record
 from blindinv.photo.views_settings import MESH_FORMATS, ViewsSettings
 from blindinv.priors.view import ViewPrior, horizon
 from blindinv.views.camera import Camera
@@ -107,7 +108,7 @@ def make_mesh(
         write_views(new, job, found, rgba, turning)
         write_mesh(new, mesh, wanted.formats)
 
-    write(folder, results, facts)
+    write_folder(folder, results, facts)
     return facts
 
 

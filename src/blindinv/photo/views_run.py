@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from blindinv.photo.errors import PhotoError
-from blindinv.photo.folder import replacing
-from blindinv.photo.report import write_report
+from blindinv.photo.results import write_folder
 from blindinv.photo.views import Clock, ViewsJob, find_views, views_report, write_views
 from blindinv.photo.views_settings import ViewsSettings
 from blindinv.priors.view import ViewPrior
@@ -37,19 +35,5 @@ def make_views(
     found, rgba = find_views(job, settings, prior, record)
     clock.done("views")
     facts = views_report(job, settings, prior, found, clock.parts)
-    write(folder, lambda new: write_views(new, job, found, rgba, found.views), facts)
+    write_folder(folder, lambda new: write_views(new, job, found, rgba, found.views), facts)
     return facts
-
-
-def write(folder: Path, results: Callable[[Path], None], facts: dict[str, Any]) -> None:
-    """Results and report.json, all or nothing.
-
-    Raises:
-        PhotoError: the folder cannot be written.
-    """
-    try:
-        with replacing(folder) as new:
-            results(new)
-            write_report(new / "report.json", facts)
-    except OSError as error:
-        raise PhotoError(f"{folder}: cannot be written ({error.strerror or error}); choose another -o") from error
