@@ -137,3 +137,17 @@ def test_views_are_looked_at_once_for_all_levels_of_noise_and_anew_for_gradients
     for i in range(20):
         prior.eps(z, 700, cond, pose + i)
     assert len(prior._known) == 8
+
+
+def test_new_weights_make_it_forget_what_it_knew(prior):
+    """An answer that was looked up with the old weights is not given for the new ones."""
+    model = lifted_views(prior.autoencoder, **SMALL).requires_grad_(False).eval()
+    cond, pose, z = (
+        prior.condition(torch.rand(1, 3, 32, 32), torch.tensor([1.4])),
+        torch.tensor([[0.0, 1.0, 0.0]]),
+        torch.randn(1, 8, 8, 8),
+    )
+    before = model.eps(z, 300, cond, pose)
+    model.load_state_dict(prior.state_dict())
+    torch.testing.assert_close(model.eps(z, 300, cond, pose), prior.eps(z, 300, cond, pose))
+    assert not torch.allclose(before, prior.eps(z, 300, cond, pose))

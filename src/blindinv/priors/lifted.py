@@ -148,6 +148,7 @@ class LiftedViews(nn.Module):
         self.code = nn.Conv2d(int(seen), code, 1)  # type: ignore[call-overload]
         self.first = nn.Sequential(nn.Conv2d(int(seen), 96, 1), nn.SiLU(), nn.Conv2d(96, channels, 3, padding=1))  # type: ignore[call-overload]
         self._known: list[tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]] = []
+        self.register_load_state_dict_post_hook(_forget)
         for name, value in (("shift", 0.0), ("scale", 1.0), ("spread", 0.5)):
             self.register_buffer(name, torch.full((channels, 1, 1), value))
 
@@ -236,3 +237,9 @@ class LiftedViews(nn.Module):
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return (a.shape, a.device, a.dtype) == (b.shape, b.device, b.dtype) and torch.equal(a, b)
+
+
+def _forget(model: nn.Module, keys: object) -> None:
+    """After new weights are loaded, the answers of the old ones are wrong."""
+    assert isinstance(model, LiftedViews)
+    model._known.clear()
