@@ -157,6 +157,12 @@ class Shards:
         pose = torch.stack([self.pose[s][i][v] for (s, i), v in zip(at, views, strict=True)])
         return pictures.float() / 255, pose
 
+    def draw(self, batch: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`count` different pictures of each of `batch` random objects, drawn with replacement; otherwise as `views_of`."""
+        objects = torch.randint(len(self), (batch,), generator=generator)
+        order = torch.rand(batch, self.views, generator=generator).argsort(1)
+        return self.views_of(objects, order[:, :count])
+
     def pairs(
         self, batch: int, generator: torch.Generator, targets_per_condition: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -171,8 +177,6 @@ class Shards:
             condition (B, 3, S, S) in [0, 1] on white, its pose (B, 3), targets (B, 3, S, S) or (B, m, 3, S, S), and their
             poses (B, 3) or (B, m, 3). Poses are absolute: polar, azimuth, radius.
         """
-        objects = torch.randint(len(self), (batch,), generator=generator)
-        order = torch.rand(batch, self.views, generator=generator).argsort(1)
-        pictures, pose = self.views_of(objects, order[:, : 1 + (targets_per_condition or 1)])
+        pictures, pose = self.draw(batch, 1 + (targets_per_condition or 1), generator)
         rest = slice(1, None) if targets_per_condition is not None else 1
         return pictures[:, 0, :3], pose[:, 0], pictures[:, rest, ..., :3, :, :], pose[:, rest]

@@ -44,16 +44,18 @@ class Views:
     @classmethod
     def of(cls, shards: Shards, objects: Tensor, order: Tensor) -> "Views":
         """Pictures `order` (B, 1 + m) of objects (B,); the first of them is the one to start from."""
-        pictures, pose = shards.views_of(objects, order)
+        return cls._first_and_others(*shards.views_of(objects, order))
+
+    @classmethod
+    def _first_and_others(cls, pictures: Tensor, pose: Tensor) -> "Views":
+        """Of pictures (B, 1 + m, 4, S, S) and poses (B, 1 + m, 3)."""
         wanted = pictures[:, 1:]
         return cls(pictures[:, 0, :3], pose[:, 0, 0], wanted[:, :, :3], wanted[:, :, 3:], pose[:, 1:] - pose[:, :1])
 
     @classmethod
     def random(cls, shards: Shards, batch: int, targets: int, generator: torch.Generator) -> "Views":
         """Random objects, and 1 + `targets` different pictures of each."""
-        objects = torch.randint(len(shards), (batch,), generator=generator)
-        order = torch.rand(batch, shards.views, generator=generator).argsort(1)
-        return cls.of(shards, objects, order[:, : 1 + targets])
+        return cls._first_and_others(*shards.draw(batch, 1 + targets, generator))
 
     def to(self, device: str) -> "Views":
         """The same on a device."""
