@@ -15,7 +15,7 @@ from blindinv.views.camera import Camera, camera_error, orbit
 from blindinv.views.oracle import OracleViews, snapshots
 from blindinv.views.recovery import recovery
 from blindinv.views.scene import Scene
-from blindinv.views.search import Hypotheses, Pair, Search, best, compare, find_pose, find_poses
+from blindinv.views.search import Hypotheses, Pair, Search, best, compare, find_pose, find_poses, ranked
 
 TARGETS = orbit(4).relative_to(orbit(4)[:1])
 
@@ -207,6 +207,13 @@ def test_probes_go_round():
     assert sorted(set(probes[:, 0].tolist())) == [-0.5, 0.5]
 
 
+def test_probes_of_one_valley_wait_for_those_of_others():
+    poses = torch.deg2rad(torch.tensor([[0.0, 100, 0], [0, 0, 0], [0, 20, 0], [0, -90, 0]]))
+    losses, polar = torch.tensor([4.0, 1, 2, 3]), torch.tensor([math.pi / 2])
+    assert ranked(poses, losses, polar, 45).tolist() == [1, 3, 0, 2]
+    assert ranked(poses, losses, polar, 0).tolist() == [1, 2, 3, 0]
+
+
 def half_turn() -> OracleViews:
     """An object that is the same after half a turn, and two pictures of it from the same height."""
     half = Blobs.random(6, 6)
@@ -215,7 +222,7 @@ def half_turn() -> OracleViews:
 
 def test_a_symmetric_object_has_two_poses_and_a_warning():
     prior = half_turn()
-    found = find_pose(Pair.of(prior, prior.pictures(), prior.camera.polar[0]), Search(steps=60))
+    found = find_pose(Pair.of(prior, prior.pictures(), prior.camera.polar[0]))
     assert float(camera_error(prior.camera[[0, 0]].moved(found.poses[:2]), prior.camera[[1, 1]]).min()) < 1
     assert abs(abs(math.degrees(float(found.poses[0, 1] - found.poses[1, 1])) % 360) - 180) < 3
     assert found.margin < 0.05 and "180 degrees of azimuth" in (found.warning() or "")
@@ -223,7 +230,7 @@ def test_a_symmetric_object_has_two_poses_and_a_warning():
 
 def test_a_lopsided_object_has_one_pose_and_none():
     prior, y, _, _ = problem(seed=3)
-    (found,) = find_poses(y[0], prior, prior.camera.polar[0], Search(steps=60))
+    (found,) = find_poses(y[0], prior, prior.camera.polar[0])
     assert found.warning() is None and found.margin > 0.3
     assert found.losses.tolist() == sorted(found.losses.tolist())
     assert float(camera_error(prior.camera[:1].moved(found.poses[:1]), prior.camera[1:])) < 1
@@ -263,7 +270,7 @@ def test_what_is_found_is_compared_at_the_noise_of_the_probes():
     """Else the median probe, and with it the margin, would be measured from another floor of noise."""
     things = snapshots(2, 2, 16)
     prior = OracleViews(things.thing, things.camera, 16, width=0.3)  # uncertain: its error has a floor that hangs on the noise
-    pair, search = Pair.of(prior, prior.pictures(), prior.camera.polar[0]), Search(steps=0, draws=1, merge=0.0)
+    pair, search = Pair.of(prior, prior.pictures(), prior.camera.polar[0]), Search(steps=0, draws=1, apart=0.0, merge=0.0)
     losses = compare(pair, search.probes(), search, torch.Generator().manual_seed(4))
     found = find_pose(pair, search, seed=4)
     torch.testing.assert_close(found.losses, losses.sort().values[: search.keep])

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from blindinv.protocols import Estimate
 from blindinv.schedule import Schedule
-from blindinv.views.consistent import Gamma, Rise, mixed, view_weights
+from blindinv.views.consistent import Gamma, even, mixed, view_weights
 from blindinv.views.scene import Scene
 
 POLES = (math.radians(5), math.radians(175))
@@ -94,7 +94,7 @@ class Aligned:
 
     initial: Tensor
     scene: Scene
-    gamma: Gamma = field(default_factory=Rise)
+    gamma: Gamma = even
     ratio: Callable[[int], float] = rising
     rate: Callable[[int], float] = Geometric(0.05, 0.0003)
     iterations: int = 3

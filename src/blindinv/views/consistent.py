@@ -122,7 +122,7 @@ class Consistent:
     """
 
     scene: Scene
-    gamma: Gamma = field(default_factory=Rise)
+    gamma: Gamma = even
     needs_grad: bool = False
 
     def __call__(self, e: Estimate) -> Guided:
@@ -159,7 +159,7 @@ class Fused:
     """
 
     step: Step = field(default_factory=DDIM)
-    gamma: Gamma = field(default_factory=Rise)
+    gamma: Gamma = even
 
     def __call__(self, schedule: Schedule, z: Tensor, z0: Tensor, t: int, s: int, noise: Tensor) -> Tensor:
         """z_s of all chains (B, n, V, C, h, w)."""

@@ -20,7 +20,7 @@ USUAL = 20.0
 """Degrees, of a snapshot of a thing on a table: what is assumed where nothing tells."""
 HEIGHTS = (-10.0, 5.0, USUAL, 40.0)
 """Elevations in degrees."""
-COARSE = Search(keep=2, steps=30, rate=0.07, draws=1)
+COARSE = Search(keep=2, left=2, apart=0.0, steps=30, rate=0.07, levels=(600, 400, 200), start=600, end=200, draws=1)
 """How hard to look for the pose at each of them."""
 DRAWS = 4
 """Of noise, per level, for the last comparison."""

@@ -193,8 +193,9 @@ def _search(y: Tensor, prior: ViewPrior, first: Camera, search: Search, seed: in
 
 def evaluations(search: Search) -> int:
     """Batches that the prior is asked for one pose."""
-    probes, kept = (math.ceil(k / max(1, search.chunk // 2)) for k in (len(search.probes()), search.keep))
-    return len(search.levels) * search.draws * (probes + kept) + search.steps * kept
+    probes, kept, left = (math.ceil(k / max(1, search.chunk // 2)) for k in (len(search.probes()), search.keep, search.left))
+    third = search.steps // 3
+    return len(search.levels) * search.draws * (probes + kept) + third * kept + (search.steps - third) * left
 
 
 class _Counted:
