@@ -32,7 +32,7 @@ from blindinv.views.oracle import OracleViews
 from blindinv.views.search import Search
 
 BENCH = BENCHES["views"]
-QUICK = Search(steps=40, levels=(400,), draws=1)
+QUICK = Search(steps=9, levels=(400,), draws=1)
 
 
 def oracle_case(index: int = 0, size: int = 16) -> tuple[ViewCase, OracleViews]:

@@ -61,7 +61,7 @@ def test_only_the_belief_changes():
 
 
 def test_reconstruct_asks_only_where_there_is_an_answer():
-    quick = dict(search=Search(azimuths=6, steps=40, keep=3, draws=1), steps=4)
+    quick = dict(search=Search(azimuths=6, steps=9, keep=3, draws=1), steps=4)
     stages, prior = [], upright(3, 33.0)
     found = reconstruct(prior.pictures(), prior=prior, record=stages.append, **quick)
     heights = [s for s in stages if s.name == "height"]

@@ -15,7 +15,7 @@ from blindinv.views.camera import Camera, camera_error, orbit
 from blindinv.views.oracle import OracleViews, snapshots
 from blindinv.views.recovery import recovery
 from blindinv.views.scene import Scene
-from blindinv.views.search import Hypotheses, Pair, Search, best, compare, find_pose, find_poses, ranked
+from blindinv.views.search import Hypotheses, Pair, Search, best, compare, descend, descent_batches, find_pose, find_poses, ranked
 
 TARGETS = orbit(4).relative_to(orbit(4)[:1])
 
@@ -205,6 +205,30 @@ def test_probes_go_round():
     assert probes.shape == (8, 3)
     assert torch.rad2deg(probes[:4, 1]).tolist() == pytest.approx([0, 90, -180, -90], abs=1e-4)
     assert sorted(set(probes[:, 0].tolist())) == [-0.5, 0.5]
+
+
+def test_the_prior_is_asked_as_often_as_is_said():
+    prior, y, _, _ = problem()
+    calls = []
+
+    class Counted(OracleViews):
+        def eps(self, z, t, cond, pose, guidance=1.0):
+            calls.append(len(pose))
+            return super().eps(z, t, cond, pose, guidance)
+
+    pair = Pair.of(Counted(prior.thing, prior.camera, 16), y[0], prior.camera.polar[0], 8)
+    search = Search(keep=3, steps=7, draws=2)
+    descend(pair, search.probes()[:3], search, torch.Generator())
+    assert len(calls) == descent_batches(search, 8) == 2 * (2 * 3 + 5 * 2) and max(calls) == 8
+
+
+def test_a_pose_20_degrees_off_is_found_in_a_few_steps():
+    """The loss is one of squares; Gauss-Newton needs no rate."""
+    prior, y, phi, _ = problem(seed=7)
+    start = phi[0] + torch.tensor([[math.radians(-10), math.radians(17), 0.1]])
+    found = descend(Pair.of(prior, y[0], prior.camera.polar[0]), start, Search(steps=9, draws=1), torch.Generator())
+    assert float(camera_error(prior.camera[:1].moved(found), prior.camera[1:])) < 0.5
+    assert (found - phi[0])[0, 2].abs() < 0.02
 
 
 def test_probes_of_one_valley_wait_for_those_of_others():

@@ -13,7 +13,7 @@ from blindinv.views.oracle import snapshots
 from blindinv.views.reconstruct import REFINED, Stage, around, evaluations
 from blindinv.views.search import Search, find_poses
 
-QUICK = Search(azimuths=6, steps=40, keep=3, draws=1)
+QUICK = Search(azimuths=6, steps=9, keep=3, draws=1)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ class ViewsSettings:
     views: int = 16
     novel_elevations: tuple[float, ...] | None = None
     steps: int = 50
-    search_steps: int = 60
+    search_steps: int = 12
     guidance: float | None = None
     two_chains: bool = False
     as_is: bool = False

@@ -14,13 +14,13 @@ from torch import Tensor
 from blindinv.mstep.pose import within
 from blindinv.views.camera import Camera
 from blindinv.views.elevation import Elevation, lowest
-from blindinv.views.search import Pair, Search, compare, descend
+from blindinv.views.search import Pair, Search, batches, compare, descend, descent_batches
 
 USUAL = 20.0
 """Degrees, of a snapshot of a thing on a table: what is assumed where nothing tells."""
 HEIGHTS = (-10.0, 5.0, USUAL, 40.0)
 """Elevations in degrees."""
-COARSE = Search(keep=2, left=2, apart=0.0, steps=30, rate=0.07, levels=(600, 400, 200), start=600, end=200, draws=1)
+COARSE = Search(keep=2, apart=0.0, steps=6, levels=(600, 400, 200), start=600, end=400, draws=1)
 """How hard to look for the pose at each of them."""
 DRAWS = 4
 """Of noise, per level, for the last comparison."""
@@ -66,8 +66,8 @@ def find_height(pair: Pair, heights: Sequence[float] = HEIGHTS, search: Search =
 
 def evaluations(search: Search, chunk: int, heights: Sequence[float] = HEIGHTS) -> int:
     """Batches that the prior is asked for by `find_height`."""
-    probes, kept = (math.ceil(k / max(1, chunk // 2)) for k in (len(search.probes()), search.keep))
-    return len(heights) * (len(search.levels) * (search.draws * probes + DRAWS * kept) + search.steps * kept)
+    compared = search.draws * batches(len(search.probes()), chunk) + DRAWS * batches(search.keep, chunk)
+    return len(heights) * (len(search.levels) * compared + descent_batches(search, chunk))
 
 
 def _least(pair: Pair, search: Search, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from blindinv.views.elevation import Elevation
 from blindinv.views.heights import COARSE, USUAL, find_height, knows_up
 from blindinv.views.heights import evaluations as height_evaluations
 from blindinv.views.inputs import on_white
-from blindinv.views.search import Hypotheses, Pair, Search, best, find_pose
+from blindinv.views.search import Hypotheses, Pair, Search, batches, best, descent_batches, find_pose
 
 VIEWS = 16
 STEPS = 50
@@ -193,9 +193,8 @@ def _search(y: Tensor, prior: ViewPrior, first: Camera, search: Search, seed: in
 
 def evaluations(search: Search) -> int:
     """Batches that the prior is asked for one pose."""
-    probes, kept, left = (math.ceil(k / max(1, search.chunk // 2)) for k in (len(search.probes()), search.keep, search.left))
-    third = search.steps // 3
-    return len(search.levels) * search.draws * (probes + kept) + third * kept + (search.steps - third) * left
+    compared = batches(len(search.probes()), search.chunk) + batches(search.keep, search.chunk)
+    return search.draws * len(search.levels) * compared + descent_batches(search, search.chunk)
 
 
 class _Counted:
