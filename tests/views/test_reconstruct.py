@@ -10,7 +10,7 @@ from blindinv.methods.posefree import posefree
 from blindinv.protocols import generators
 from blindinv.views.camera import Camera, camera_error, orbit
 from blindinv.views.oracle import snapshots
-from blindinv.views.reconstruct import REFINED, Stage, around, evaluations
+from blindinv.views.reconstruct import Stage, around, evaluations
 from blindinv.views.search import Search, find_poses
 
 QUICK = Search(azimuths=6, steps=9, keep=3, draws=1)
@@ -54,17 +54,19 @@ def test_every_evaluation_of_the_search_and_every_step_is_heard(found):
     assert stages == searching + sampling
 
 
-def test_it_is_the_search_and_then_em():
+@pytest.mark.parametrize("below", [0, 600])
+def test_it_is_the_search_and_then_em(below):
     prior, targets = snapshots(3, 3, 16), orbit(3)
     y = prior.pictures()
-    result = reconstruct(y, prior=prior, elevation=0.0, targets=targets, search=QUICK, steps=4, seed=5)
+    result = reconstruct(y, prior=prior, elevation=0.0, targets=targets, search=QUICK, steps=4, seed=5, below=below)
     rankings = find_poses(y, prior, torch.tensor(math.pi / 2), QUICK, seed=5)
     for ours, theirs in zip(result.hypotheses, rankings, strict=True):
         assert torch.equal(ours.poses, theirs.poses) and torch.equal(ours.losses, theirs.losses)
     start = torch.stack([h.poses[0] for h in rankings])[None]
     relative = targets.relative_to(orbit(1))
-    *_, last = posefree(y[None], prior, relative, start, guidance=1, steps=4, below=REFINED, rng=generators(5, 1))
+    *_, last = posefree(y[None], prior, relative, start, guidance=1, steps=4, below=below, rng=generators(5, 1))
     assert torch.equal(result.inputs.pose[1:], orbit(1).moved(last.phi[0]).pose)
+    assert torch.equal(last.phi, start) == (below == 0)
     assert torch.equal(result.views, last.x[0].clamp(0, 1))
 
 

@@ -176,6 +176,7 @@ ROWS: dict[str, ViewRow] = {
     "two-shuffled": Views(2, poses_of_another, known=True),
     "two-views": TWO,
     "two-searched": replace(TWO, known=True),
+    "two-refined": replace(TWO, below=600),
     "two-rising-gamma": replace(TWO, gamma=Rise()),
     "two-rising-searched": replace(TWO, known=True, gamma=Rise()),
     "two-rising-early": replace(TWO, below=1000, gamma=Rise()),
@@ -187,7 +188,7 @@ ROWS: dict[str, ViewRow] = {
     "three-rising-gamma": Views(3, found_poses, gamma=Rise()),
     "three-known": Views(3, true_poses, known=True),
 }
-"""In the order of the table. two-views and three-views are the method: poses are found, then refined while views are made."""
+"""In the order of the table. two-views and three-views are the method: poses are found, then views are made with them."""
 
 
 def gap_name(case: ViewCase) -> str:

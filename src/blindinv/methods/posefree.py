@@ -53,8 +53,8 @@ def posefree(
         steps: of the reverse diffusion.
         step: reverse step.
         every: one M-step in so many steps.
-        below: M-steps at smaller timesteps only. At 600, poses that are good from the start are not pulled away by what a learnt
-            prior says of views that are still noise; but those that are 20 degrees off are not found any more.
+        below: M-steps at smaller timesteps only; 0: none. A learnt prior pulls good poses away, most of all at high timesteps;
+            those that are 20 degrees off are only found there.
         chunk: evaluations of the prior at a time.
         rng: one generator per object.
 

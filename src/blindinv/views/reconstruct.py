@@ -21,8 +21,9 @@ from blindinv.views.search import Hypotheses, Pair, Search, batches, best, desce
 
 VIEWS = 16
 STEPS = 50
-REFINED = 600
-"""Poses that come from a search are refined below this timestep: at higher ones, a learnt prior pulls good poses away."""
+REFINED = 0
+"""Poses that come from a search are refined by eq. 26 below this timestep, so never: with the shipped prior, M-steps below 600
+take the median error of 12 objects from 3.2 to 5.3 degrees and find no pose that the search had missed."""
 STEEPEST = 85
 """Degrees of elevation; straight above, azimuths mean nothing."""
 
@@ -52,8 +53,8 @@ class ViewsResult:
     Attributes:
         views: (V, 3, S, S) in [0, 1] on white.
         camera: V cameras of the views.
-        inputs: n cameras of the pictures, as EM left them (or as given).
-        hypotheses: n - 1 rankings of poses of the second and later pictures, from the search before EM; empty where poses
+        inputs: n cameras of the pictures, as the search or EM left them (or as given).
+        hypotheses: n - 1 rankings of poses of the second and later pictures, from the search; empty where poses
             were given.
         elevation: how that of the first camera was estimated; None if it was not.
     """
@@ -90,14 +91,15 @@ def reconstruct(
     guidance: float | None = None,
     two_chains: bool = False,
     every: int = 1,
+    below: int = REFINED,
     chunk: int = 32,
     seed: int = 0,
     record: Record | None = None,
 ) -> ViewsResult:
     """Novel views of an object from n pictures of it, and the cameras that took them (LatentDEM, section 4.3 and algorithm 2).
 
-    Poses are searched first (`find_pose`), then refined together with the views by EM (`posefree`). One picture is
-    plain sampling of the prior.
+    Poses are searched first (`find_pose`), then views are made with them (`posefree`), by EM where `below` is not 0. One picture
+    is plain sampling of the prior.
 
     Args:
         y: (n, 3, S, S) pictures in [0, 1] on white, the object in the middle; or (n, 4, S, S) with alpha, not premultiplied.
@@ -112,6 +114,7 @@ def reconstruct(
         guidance: of classifier-free guidance; None: the prior's own.
         two_chains: algorithm 2's form of the E-step instead of eq. 25's.
         every: one M-step in so many steps.
+        below: M-steps at smaller timesteps only; 1000 is the paper's EM.
         chunk: evaluations of the prior at a time, which bounds memory.
         seed: of all random numbers.
         record: called at every step.
@@ -144,7 +147,7 @@ def reconstruct(
         two_chains=two_chains,
         steps=steps,
         every=every,
-        below=REFINED,
+        below=below,
         chunk=chunk,
         rng=generators(seed, 1, y.device),
     )
