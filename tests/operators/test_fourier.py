@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from blindinv.operators.fourier import Spectrum, fft, good_size, gradient_otf, ifft, otf, psf, radius
+from blindinv.operators.fourier import Spectrum, fft, good_size, gradient_otf, ifft, moved, otf, psf, radius
 
 
 def rand(*shape):
@@ -88,3 +88,12 @@ def test_spectrum_interpolates_in_the_logarithm():
     assert (flat[order].diff() >= -1e-3).all()
     assert flat.min() == pytest.approx(ring[0].item(), rel=1e-4)
     assert flat.max() == pytest.approx(ring[-1].item(), rel=1e-4)
+
+
+def test_moving_by_whole_pixels_is_rolling_and_two_halves_are_a_whole():
+    x = torch.rand(2, 3, 12, 15, generator=torch.Generator().manual_seed(0))
+    by = torch.tensor([[2.0, -3.0], [0.0, 5.0]])
+    rolled = torch.cat([x[:1].roll((2, -3), (-2, -1)), x[1:].roll((0, 5), (-2, -1))])
+    assert torch.allclose(moved(x, by), rolled, atol=1e-5)
+    smooth = ifft(fft(x) * (radius((12, 15)) < 0.4), (12, 15))  # half a pixel at Nyquist cannot be undone
+    assert torch.allclose(moved(moved(smooth, by / 2), by / 2), moved(smooth, by), atol=1e-5)

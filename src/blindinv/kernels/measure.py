@@ -1,7 +1,10 @@
 """Geometry and figures of blur kernels, all (B, 1, k, k), on the device of their input."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from blindinv.operators.fourier import moved
 
 
 def normalize(k: Tensor) -> Tensor:
@@ -47,17 +50,20 @@ def recentre(k: Tensor) -> tuple[Tensor, Tensor]:
     return roll_each(k, shift), shift
 
 
-def centre_exactly(k: Tensor) -> Tensor:
-    """Shift each kernel so that the centre of mass of its main part is at the origin, to a fraction of a pixel.
+def centre_of_main_part(k: Tensor) -> Tensor:
+    """`centre_of_mass` of the values above 2 % of the maximum, (B, 2)."""
+    return centre_of_mass(torch.where(k > 0.02 * k.amax((-2, -1), keepdim=True), k, torch.zeros_like(k)))
 
-    Values below a tenth of the maximum do not count as the main part. Bilinear interpolation; sums stay 1.
+
+def centre_exactly(k: Tensor) -> Tensor:
+    """Move each kernel so that the centre of mass of its main part is at the origin, to a fraction of a pixel.
+
+    By the shift theorem: bilinear interpolation would blur a kernel that is a line one pixel wide. Sums stay 1.
     """
-    main = torch.where(k > 0.1 * k.amax((-2, -1), keepdim=True), k, torch.zeros_like(k))
-    shift = -centre_of_mass(main)
-    k = roll_each(k, shift.floor().long())
-    dy, dx = (shift - shift.floor()).T[..., None, None, None]
-    k = (1 - dy) * k + dy * k.roll(1, -2)
-    return normalize((1 - dx) * k + dx * k.roll(1, -1))
+    n = k.shape[-1]
+    far = F.pad(k, (n // 2,) * 4)  # what leaves on one side must not come in on the other
+    inner = slice(n // 2, n // 2 + n)
+    return normalize(moved(far, -centre_of_main_part(k))[..., inner, inner])
 
 
 def resize_support(k: Tensor, size: int) -> Tensor:
@@ -85,7 +91,7 @@ def mnc(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
     cross = torch.fft.fft2(a.double(), (n, n)) * torch.fft.fft2(b.double(), (n, n)).conj()
     if upsample > 1:
         pad = (upsample - 1) * n // 2
-        cross = torch.fft.ifftshift(torch.nn.functional.pad(torch.fft.fftshift(cross, (-2, -1)), (pad,) * 4), (-2, -1))
+        cross = torch.fft.ifftshift(F.pad(torch.fft.fftshift(cross, (-2, -1)), (pad,) * 4), (-2, -1))
     peak = torch.fft.ifft2(cross).real.amax((-3, -2, -1)) * upsample**2
     return (peak / a.double().flatten(1).norm(dim=1) / b.double().flatten(1).norm(dim=1)).to(a.dtype)
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.guidance.evidence import log_evidence
 from blindinv.guidance.moves import Proximal
-from blindinv.kernels.measure import centre_exactly, delta, mnc
+from blindinv.kernels.measure import centre_exactly, centre_of_main_part, delta, mnc
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.convolution import mean_image, wiener
-from blindinv.operators.fourier import Spectrum
+from blindinv.operators.fourier import Spectrum, moved
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
 from blindinv.protocols import MStep, generators
@@ -44,7 +44,6 @@ STARTS = (
 )
 
 SHARP = 0.99  # a kernel with a value above this is a delta
-USUAL = 0.9  # `shape`'s smooth part of usual starts
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,11 @@ def shape(k: Tensor, smooth: float, whole: float) -> Tensor:
 
     smooth weighs the likeness (MNC) of k to its average over 3 x 3 pixels, which dots lack; whole that to its pieces
     above 5 % of the maximum that hold at least half the mass. The evidence cannot see this: a line broken into dots
-    passes more high frequencies than a whole one. A delta has nothing to break and gets the value of a usual start.
+    passes more high frequencies than a whole one. A delta has nothing to break and gets the full value.
     """
     near = mnc(F.avg_pool2d(k, 3, 1, 1), k)
     lone = k.amax((-3, -2, -1)) > SHARP
-    return smooth * torch.where(lone, USUAL, near) + whole * mnc(prune(k, 0.05, 0.5), k)
+    return smooth * torch.where(lone, 1.0, near) + whole * mnc(prune(k, 0.05, 0.5), k)
 
 
 def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings) -> Tensor:
@@ -213,6 +212,8 @@ def latentdem(
         done += iterations
     if em and settings.starts:
         k = settings.keep * start + (1 - settings.keep) * k
+    if em and x is not None:  # both have drifted, by a fraction of a pixel and in opposite directions
+        k, x = centre_exactly(k), moved(x, centre_of_main_part(k))
     if blind:
         extra = torch.where(sharp, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())

@@ -43,6 +43,19 @@ def psf(K: Tensor, size: tuple[int, int], n: int) -> Tensor:
     return torch.fft.irfft2(K, size).roll((n // 2, n // 2), (-2, -1))[..., :n, :n]
 
 
+def moved(x: Tensor, by: Tensor) -> Tensor:
+    """Images (B, C, H, W) on a torus, moved by fractions of a pixel without blur.
+
+    Args:
+        x: the images.
+        by: (B, 2) rows and columns to move by.
+    """
+    h, w = size_of(x)
+    fy, fx = torch.fft.fftfreq(h, device=x.device), torch.fft.rfftfreq(w, device=x.device)
+    turns = by[:, 0, None, None] * fy[:, None] + by[:, 1, None, None] * fx
+    return ifft(fft(x) * torch.exp(-2j * math.pi * turns)[:, None], (h, w))
+
+
 @lru_cache(maxsize=64)
 def _radius(h: int, w: int, device: torch.device) -> Tensor:
     fy, fx = torch.fft.fftfreq(h, device=device), torch.fft.rfftfreq(w, device=device)
