@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 LINES = {
     "one-view": "1 picture",
     "two-views": "2 pictures",
-    "two-rising-gamma": "2, rising",
     "three-views": "3 pictures",
-    "three-rising-gamma": "3, rising",
     "three-known": "3, known poses",
 }
 """Rows that are drawn, and what they are called."""
@@ -77,15 +75,14 @@ def over_distance(axes: "Axes", rows: Mapping[str, Sequence[Record]], told: Mapp
 
 
 def pose_recall(axes: "Axes", rows: Mapping[str, Sequence[Record]]) -> None:
-    """Per cent of the poses that are so near or nearer, after the search alone and after EM."""
+    """Per cent of the poses that are so near or nearer."""
     degrees = np.linspace(0, 60, 121)
-    for name, key, style, text in (
-        ("two-views", "found_error", ":", "2 pictures, search alone"),
-        ("two-views", "pose_error", "-", "2 pictures, EM"),
-        ("three-views", "pose_error", "--", "3 pictures, EM"),
-        ("three-rising-gamma", "pose_error", "--", "3, rising, EM"),
+    for name, style, text in (
+        ("two-views", "-", "2 pictures"),
+        ("two-refined", ":", "2 pictures, and the M-step"),
+        ("three-views", "--", "3 pictures"),
     ):
-        errors = np.array([e for r in rows.get(name, []) for e in r.curves.get(key, [])])
+        errors = np.array([e for r in rows.get(name, []) for e in r.curves.get("pose_error", [])])
         if len(errors):
             axes.plot(degrees, 100 * (errors[None] <= degrees[:, None]).mean(1), style, label=text)
     axes.set_ylim(0, 102)

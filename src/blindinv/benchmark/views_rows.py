@@ -175,17 +175,12 @@ ROWS: dict[str, ViewRow] = {
     "two-random": Views(2, random_poses, known=True),
     "two-shuffled": Views(2, poses_of_another, known=True),
     "two-views": TWO,
-    "two-searched": replace(TWO, known=True),
     "two-refined": replace(TWO, below=600),
     "two-rising-gamma": replace(TWO, gamma=Rise()),
-    "two-rising-searched": replace(TWO, known=True, gamma=Rise()),
-    "two-rising-early": replace(TWO, below=1000, gamma=Rise()),
-    "two-rising-chains": replace(TWO, two_chains=True, gamma=Rise()),
-    "two-early": replace(TWO, below=1000),
     "two-chains": replace(TWO, two_chains=True),
+    "two-paper": replace(TWO, two_chains=True, gamma=Rise(), below=1000),
     "two-known": Views(2, true_poses, known=True),
     "three-views": Views(3, found_poses),
-    "three-rising-gamma": Views(3, found_poses, gamma=Rise()),
     "three-known": Views(3, true_poses, known=True),
 }
 """In the order of the table. two-views and three-views are the method: poses are found, then views are made with them."""
