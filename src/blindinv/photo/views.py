@@ -130,6 +130,7 @@ def find_views(
             search=Search(steps=settings.search_steps),
             steps=settings.steps,
             guidance=settings.guidance,
+            below=settings.refine,
             two_chains=settings.two_chains,
             chunk=settings.chunk,
             seed=settings.seed,

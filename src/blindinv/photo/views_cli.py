@@ -35,6 +35,7 @@ NovelElevation = Annotated[
 Steps = Annotated[int, typer.Option(metavar="N", help="Steps of the reverse diffusion.")]
 SearchSteps = Annotated[int, typer.Option(metavar="N", help="Steps of the search for each pose, before that.")]
 Guidance = Annotated[float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the prior's own.")]
+Refine = Annotated[int, typer.Option(metavar="T", help="EM re-estimates poses below this timestep of 1000; 0: never.")]
 TwoChains = Annotated[bool, typer.Option("--two-chains", help="Algorithm 2's form of the E-step instead of eq. 25's.")]
 AsIs = Annotated[bool, typer.Option("--as-is", help="Pictures are square, the object in the middle, on white: change nothing.")]
 Half = Annotated[bool, typer.Option("--half", help="Zero123 in float16 (CUDA): half the memory.")]
@@ -54,6 +55,7 @@ def views(
     steps: Steps = 50,
     search_steps: SearchSteps = 12,
     guidance: Guidance = None,
+    refine: Refine = 0,
     two_chains: TwoChains = False,
     as_is: AsIs = False,
     half: Half = False,
@@ -84,6 +86,7 @@ def views(
             steps=steps,
             search_steps=search_steps,
             guidance=guidance,
+            refine=refine,
             two_chains=two_chains,
             as_is=as_is,
             half=half,
@@ -108,6 +111,7 @@ def mesh(
     steps: Steps = 50,
     search_steps: SearchSteps = 12,
     guidance: Guidance = None,
+    refine: Refine = 0,
     two_chains: TwoChains = False,
     as_is: AsIs = False,
     half: Half = False,
@@ -139,6 +143,7 @@ def mesh(
             steps=steps,
             search_steps=search_steps,
             guidance=guidance,
+            refine=refine,
             two_chains=two_chains,
             as_is=as_is,
             half=half,

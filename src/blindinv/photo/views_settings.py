@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from blindinv.photo.errors import PhotoError
 from blindinv.views.camera import RADIUS, Camera
-from blindinv.views.reconstruct import STEEPEST
+from blindinv.views.reconstruct import REFINED, STEEPEST
 from blindinv.views.rings import rings
 
 MESH_FORMATS = ("glb", "obj", "ply")
@@ -24,6 +24,7 @@ class ViewsSettings:
         steps: of the reverse diffusion.
         search_steps: of the descent to each pose before that.
         guidance: of classifier-free guidance, or None: the prior's own.
+        refine: the M-step re-estimates searched poses below this timestep of 1000.
         two_chains: algorithm 2's E-step.
         as_is: pictures are square, on white and well framed.
         half: whether networks of Zero123 run in float16.
@@ -40,6 +41,7 @@ class ViewsSettings:
     steps: int = 50
     search_steps: int = 12
     guidance: float | None = None
+    refine: int = REFINED
     two_chains: bool = False
     as_is: bool = False
     half: bool = False
@@ -57,6 +59,8 @@ class ViewsSettings:
             raise PhotoError(f"--search-steps {self.search_steps}: give 1 to 10000 steps")
         if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
             raise PhotoError(f"--guidance {self.guidance:g}: give 0 or more; 1 is none, Zero123's is 3")
+        if not 0 <= self.refine <= 1000:
+            raise PhotoError(f"--refine {self.refine}: give a timestep from 0 (never) to 1000 (at every step, as published)")
         if self.chunk < 1:
             raise PhotoError(f"--chunk {self.chunk}: give 1 or more")
         if self.seed < 0:
