@@ -135,7 +135,7 @@ class LiftedViews(nn.Module):
     shift: Tensor
     scale: Tensor
     spread: Tensor
-    guidance = 3.0
+    guidance = 4.0
 
     def __init__(
         self, autoencoder: PatchAutoencoder, encoder: Any, lift: Lift, unet: Any, schedule: Schedule, size: int, code: int = 40
