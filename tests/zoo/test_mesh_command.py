@@ -12,6 +12,7 @@ from test_views_commands import FILES, command, contents, folder, refused, tiny 
 
 import blindinv.photo.views_mesh as module
 from blindinv.photo.errors import PhotoError
+from blindinv.photo.pictures import CAPTION, MARGIN
 from blindinv.photo.views_mesh import MeshSettings, levelled, surface_of, turntable
 from blindinv.views.blobs import Blobs
 from blindinv.views.camera import Camera, orbit
@@ -50,6 +51,9 @@ def test_pictures_become_a_mesh_the_same_twice(tiny, folder, tmp_path):  # noqa:
     glb = trimesh.load(out / "object.glb", force="mesh", process=False)
     turned = np.stack([read.vertices[:, 0], read.vertices[:, 2], -read.vertices[:, 1]], 1)
     assert np.allclose(np.sort(glb.vertices, 0), np.sort(turned, 0), atol=1e-5)
+    with Image.open(tmp_path / "one" / "views.png") as page:
+        side = (page.width - MARGIN) // 8 - MARGIN
+        assert (page.height - MARGIN) // (side + CAPTION + MARGIN) == 3  # pictures, six views, the mesh
     assert facts["mesh"]["fit"]["resolutions"] == [12] and set(facts["seconds_of"]) == {"views", "surface", "turntable"}
     assert "object.glb" in result.stdout and "triangles" in result.stdout
     page = (out / "viewer.html").read_text()

@@ -181,7 +181,7 @@ def elevation_from(settings: ViewsSettings, found: ViewsResult) -> str:
     return "assumed" if found.elevation is None or round(found.elevation.degrees, 3) == USUAL else "estimated"
 
 
-def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, turntable: Tensor) -> None:
+def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, turntable: Tensor, mesh: bool = False) -> None:
     """poses.json, views.png, turntable.gif, and the pictures that the poses belong to.
 
     Args:
@@ -190,6 +190,7 @@ def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, t
         found: views and cameras.
         rgba: (n, 4, S, S) pictures as the prior saw them.
         turntable: (F, 3, S, S) frames.
+        mesh: whether they show a mesh; then views.png shows some of them too.
     """
     names = [f"inputs/{i + 1}.png" for i in range(len(rgba))]
     names += [f"views/{i + 1:02d}.png" for i in range(len(found.views))]
@@ -200,7 +201,8 @@ def write_views(folder: Path, job: ViewsJob, found: ViewsResult, rgba: Tensor, t
         image = rgba_picture(x[None])
         (image if name.startswith("inputs") else image.convert("RGB")).save(folder / name)
     titles = [f"{p.name}: azimuth {degrees(found.inputs[i : i + 1])['azimuth']:.0f}" for i, p in enumerate(job.paths)]
-    sheet(on_white(rgba), titles, found.views, found.camera).save(folder / "views.png")
+    page = sheet(on_white(rgba), titles, found.views, found.camera, turntable if mesh else None)
+    page.save(folder / "views.png")
     write_turntable(folder / "turntable.gif", turntable)
     (folder / "poses.json").write_text(json.dumps(poses(job, found, names), indent=2) + "\n")
 

@@ -105,7 +105,7 @@ def make_mesh(
     }
 
     def results(new: Path) -> None:
-        write_views(new, job, found, rgba, turning)
+        write_views(new, job, found, rgba, turning, mesh=True)
         write_mesh(new, mesh, wanted.formats)
 
     write_folder(folder, results, facts)

@@ -29,20 +29,25 @@ def enlarged(image: Image.Image, least: int) -> Image.Image:
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
 
 
-def sheet(inputs: Tensor, titles: list[str], views: Tensor, camera: Camera) -> Image.Image:
-    """The pictures that were given in the first row, the novel views below, each with a caption.
+def sheet(inputs: Tensor, titles: list[str], views: Tensor, camera: Camera, turned: Tensor | None = None) -> Image.Image:
+    """The pictures that were given in the first row, the novel views below, each with a caption; last the mesh from all around.
 
     Args:
         inputs: (n, 3, S, S) in [0, 1].
         titles: n captions.
         views: (V, 3, S, S) in [0, 1].
         camera: of the views.
+        turned: (F, 3, S', S'), the mesh on a turntable; none is shown if None.
     """
     rows = [list(zip(inputs, titles, strict=True))]
     named = list(zip(views, [_caption(camera[i : i + 1]) for i in range(len(camera))], strict=True))
     rows += [named[i : i + COLUMNS] for i in range(0, len(named), COLUMNS)]
     tiles = [[(enlarged(picture(x[None].cpu()), TILE), title) for x, title in row] for row in rows]
     side = tiles[0][0][0].width
+    if turned is not None:
+        places = [i * len(turned) // COLUMNS for i in range(COLUMNS)]
+        small = [picture(turned[i : i + 1]).resize((side, side), Image.Resampling.BICUBIC) for i in places]
+        tiles.append([(image, f"mesh, turned by {360 * i // len(turned)}") for i, image in zip(places, small, strict=True)])
     wide, high = side + MARGIN, side + CAPTION + MARGIN
     page = Image.new("RGB", (wide * max(map(len, tiles)) + MARGIN, high * len(tiles) + MARGIN), WHITE)
     draw, font = ImageDraw.Draw(page), ImageFont.load_default()
