@@ -4,7 +4,7 @@ import pytest
 import torch
 from rich.console import Console
 
-import blindinv.photo.progress as progress_module
+import blindinv.photo.bars as bars_module
 from blindinv.kernels.measure import delta
 from blindinv.photo.progress import progress_bar, residual
 from blindinv.problem import Deblurring
@@ -28,7 +28,7 @@ def test_residual_is_that_of_the_first_sample():
 def test_bar_shows_on_terminals_only(monkeypatch, terminal):
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100)
-    monkeypatch.setattr(progress_module, "Console", lambda stderr: console)
+    monkeypatch.setattr(bars_module, "Console", lambda stderr: console)
     problem, p = problem_and_step()
     with progress_bar("photo.jpg", problem) as record:
         assert record(p) is None

@@ -5,6 +5,7 @@ import sys
 import pytest
 from rich.console import Console
 
+import blindinv.photo.bars as bars_module
 import blindinv.photo.views_progress as module
 from blindinv.photo.views_progress import SAID, stages
 from blindinv.views.reconstruct import Stage
@@ -24,7 +25,7 @@ def test_silent_off_a_terminal(capsys: pytest.CaptureFixture[str]):
 
 
 def test_every_stage_and_its_last_step_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(module, "Console", lambda stderr: Console(file=sys.stderr, force_terminal=True, width=100))
+    monkeypatch.setattr(bars_module, "Console", lambda stderr: Console(file=sys.stderr, force_terminal=True, width=100))
     monkeypatch.setattr(module, "REFRESH", 0.0)
     with stages() as record:
         run(record)

@@ -50,31 +50,26 @@ def test_an_empty_folder_is_named(tmp_path):
         Shards.open(tmp_path)
 
 
-def test_pairs_are_two_different_views_of_one_object_with_their_poses(small):
+def test_what_is_drawn_are_different_views_of_one_object_with_their_poses(small):
     shards = Shards.open(small)
     everything = {}
     pictures, pose = shards.views_of(torch.arange(5), torch.arange(4).expand(5, 4))
     for i in range(5):
         for v in range(4):
             everything[tuple(pose[i, v].tolist())] = (i, pictures[i, v, :3])
-    cond, cond_pose, target, target_pose = shards.pairs(40, torch.Generator().manual_seed(0))
-    assert cond.shape == target.shape == (40, 3, 16, 16) and cond_pose.shape == target_pose.shape == (40, 3)
+    pictures, pose = shards.draw(40, 3, torch.Generator().manual_seed(0))
+    assert pictures.shape == (40, 3, 4, 16, 16) and pose.shape == (40, 3, 3)
     drawn = set()
-    for row in zip(cond, cond_pose, target, target_pose, strict=True):
-        (i, first), (j, second) = everything[tuple(row[1].tolist())], everything[tuple(row[3].tolist())]
-        assert i == j and not torch.equal(row[1], row[3])
-        assert torch.equal(row[0], first) and torch.equal(row[2], second)
-        drawn.add(i)
+    for of, at in zip(pictures, pose, strict=True):
+        known = [everything[tuple(p.tolist())] for p in at]
+        assert len({i for i, _ in known}) == 1 and len({tuple(p.tolist()) for p in at}) == 3
+        assert all(torch.equal(x[:3], y) for x, (_, y) in zip(of, known, strict=True))
+        drawn.add(known[0][0])
     assert drawn == set(range(5))
 
 
-def test_many_targets_of_one_condition(small):
-    cond, _, target, pose = Shards.open(small).pairs(3, torch.Generator().manual_seed(1), targets_per_condition=2)
-    assert cond.shape == (3, 3, 16, 16) and target.shape == (3, 2, 3, 16, 16) and pose.shape == (3, 2, 3)
-
-
-def test_the_same_generator_draws_the_same_pairs(small):
-    a, b = (Shards.open(small).pairs(6, torch.Generator().manual_seed(3)) for _ in range(2))
+def test_the_same_generator_draws_the_same_views(small):
+    a, b = (Shards.open(small).draw(6, 2, torch.Generator().manual_seed(3)) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 

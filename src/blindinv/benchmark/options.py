@@ -155,12 +155,9 @@ def show(bench: "Bench", out: Path, records: "Sequence[Record]") -> None:
 @contextmanager
 def _progress(plan: "Plan") -> "Iterator[Callable[[Record], Record]]":
     """Two bars on stderr, images done and steps of the group in hand; yields what to call with each record."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from blindinv.photo.bars import bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with bars() as bar:
         images = bar.add_task("images", total=len(plan.methods) * len(plan.task.cases))
         inner = bar.add_task("steps", total=None)
         plan.context.record = lambda p: bar.update(inner, completed=p.step, total=p.total)

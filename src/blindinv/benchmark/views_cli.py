@@ -51,12 +51,9 @@ def views(
 @contextmanager
 def counting(total: int) -> "Iterator[Callable[[Record], Record]]":
     """A bar of so many records on stderr; yields what to call with each of them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from blindinv.photo.bars import bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with bars() as bar:
         task = bar.add_task("objects", total=total)
 
         def advance(record: "Record") -> "Record":

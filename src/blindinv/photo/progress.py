@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import TextColumn
 
+from blindinv.photo.bars import bars
 from blindinv.problem import Deblurring
 from blindinv.solve import Progress
 
@@ -25,15 +24,7 @@ def progress_bar(name: str, problem: Deblurring) -> Iterator[Callable[[Progress]
     Yields:
         what to call after every step.
     """
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("residual {task.fields[residual]}"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with bars(TextColumn("residual {task.fields[residual]}")) as bar:
         task = bar.add_task(name, total=None, residual="-")
         shown = 0.0
 

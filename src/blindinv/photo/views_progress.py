@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import TimeElapsedColumn
 
+from blindinv.photo.bars import bars
 from blindinv.views.reconstruct import Stage
 
 REFRESH = 0.2
@@ -27,9 +26,7 @@ def stages() -> Iterator[Callable[[Stage], None]]:
     Yields:
         what to call after every step.
     """
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with bars(TimeElapsedColumn()) as bar:
         task, current, shown = bar.add_task("", total=None), "", 0.0
 
         def record(stage: Stage) -> None:

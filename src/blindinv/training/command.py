@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 
 from blindinv.photo import command
+from blindinv.photo.bars import bars
 
 if TYPE_CHECKING:
     import torch
@@ -166,9 +167,7 @@ def _figures(row: dict[str, float]) -> str:
 @contextmanager
 def counting_bar(name: str = "latents of photos") -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, if it is a terminal; yields what to call with the numbers of things done and of all."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with bars() as bar:
         task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

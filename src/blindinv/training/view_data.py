@@ -162,21 +162,3 @@ class Shards:
         objects = torch.randint(len(self), (batch,), generator=generator)
         order = torch.rand(batch, self.views, generator=generator).argsort(1)
         return self.views_of(objects, order[:, :count])
-
-    def pairs(
-        self, batch: int, generator: torch.Generator, targets_per_condition: int | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Random objects, and different views of each: one to be given, others to be told.
-
-        Args:
-            batch: B objects, drawn with replacement.
-            generator: of the draw.
-            targets_per_condition: m views to be told of each object; None: one, without the dimension m.
-
-        Returns:
-            condition (B, 3, S, S) in [0, 1] on white, its pose (B, 3), targets (B, 3, S, S) or (B, m, 3, S, S), and their
-            poses (B, 3) or (B, m, 3). Poses are absolute: polar, azimuth, radius.
-        """
-        pictures, pose = self.draw(batch, 1 + (targets_per_condition or 1), generator)
-        rest = slice(1, None) if targets_per_condition is not None else 1
-        return pictures[:, 0, :3], pose[:, 0], pictures[:, rest, ..., :3, :, :], pose[:, rest]
