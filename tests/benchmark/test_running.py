@@ -19,7 +19,7 @@ from blindinv.benchmark.records import Record, append, pack, read
 from blindinv.benchmark.rows import Context, Row, blurred, sparse_true
 from blindinv.benchmark.runner import Plan, run
 from blindinv.benchmark.sheet import Gallery, spread_out
-from blindinv.benchmark.table import PHOTOS64, common, label, lines, markdown_lines
+from blindinv.benchmark.table import PHOTOS64, common, complete, label, lines, markdown_lines
 from blindinv.kernels.measure import delta
 from blindinv.metrics import psnr
 from blindinv.solve import Progress
@@ -115,6 +115,11 @@ def test_rows_of_different_length_are_different_rows():
 def test_common_keeps_the_images_that_all_rows_have():
     records = [record("a", "1"), record("a", "2"), record("a", "3"), record("b", "3"), record("b", "2")]
     assert [(r.method, r.image) for r in common(records)] == [("a", "2"), ("a", "3"), ("b", "3"), ("b", "2")]
+
+
+def test_complete_keeps_the_rows_with_the_most_images():
+    records = [record("a", "1"), record("a", "2"), record("b", "3"), record("c", "2"), record("c", "3")]
+    assert {r.method for r in complete(records)} == {"a", "c"} and complete([]) == []
 
 
 def test_packed_records_are_the_same_records_but_small(tmp_path: Path):

@@ -20,7 +20,7 @@ from typing import Any
 from blindinv.benchmark.bench import Bench, Results, benches
 from blindinv.benchmark.figures import write_figure
 from blindinv.benchmark.records import Record, pack, read
-from blindinv.benchmark.table import common, label, lines, markdown_lines
+from blindinv.benchmark.table import common, complete, label, lines, markdown_lines
 from blindinv.training.loop import write_atomically
 
 BLOCK = re.compile(r"<!-- begin (?P<what>\w+) (?P<name>\S+)(?P<options>[^>]*?) -->\n.*?<!-- end -->", re.DOTALL)
@@ -128,12 +128,12 @@ def fill_file(page: Path, records: Path) -> bool:
 
 
 def draw_figures(records: Path, folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Draw the figure of every table of which there are records; yields its path and whether it is new."""
+    """Draw the figure of every table of which there are records, of its longest rows; yields its path and whether it is new."""
     for name, bench in benches().items():
         stored = list(read(records / f"{name}.jsonl").values())
         if bench.figure is not None and stored:
             path = folder / f"{name}.png"
-            yield path, write_figure(path, bench.figure, common(stored))
+            yield path, write_figure(path, bench.figure, common(complete(stored)))
 
 
 def store_file(file: Path, records: Path) -> Path:

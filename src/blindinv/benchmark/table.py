@@ -94,6 +94,13 @@ def common(records: Sequence[Record]) -> list[Record]:
     return [r for r in records if r.image in images]
 
 
+def complete(records: Sequence[Record]) -> list[Record]:
+    """The records of those rows that have the most images."""
+    table = by_row(records)
+    most = max((len(of) for of in table.values()), default=0)
+    return [r for r in records if len(table[label(r)]) == most]
+
+
 def lines(records: Sequence[Record], columns: Sequence[Column], published: Published | None = None) -> list[list[str]]:
     """Heading and a line for each row; a column of which a paper reports something is followed by what it reports."""
     published, table = published or {}, by_row(records)
