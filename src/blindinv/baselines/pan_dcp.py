@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
-from blindinv.kernels.measure import centre_exactly, normalize, recentre, resize_support
+from blindinv.kernels.measure import normalize, recentre, resize_support
 from blindinv.mstep.coarse_to_fine import CoarseToFine, prune, shrunk, strong_edges
 from blindinv.operators.boundary import embed, harmonic_fill
 from blindinv.operators.fourier import fft, good_size, gradient_otf, ifft, otf, psf, size_of
@@ -241,6 +241,6 @@ def pan_dcp(problem: Deblurring, settings: PanDCP = PanDCP()) -> Iterator[Progre
         for i, k in enumerate(dark_channel_kernels(problem.y, problem.kernel_size, problem.circular, settings)):
             yield Progress(i + 1, total, 0, True, k, shown, shown)
         assert k is not None
-        k = centre_exactly(k)
+        k = recentre(k)[0]
     x = sparse_deconvolution_canvas(replace(problem, kernel=k), settings.lam)
     yield Progress(total, total, 0, True, k, x, x)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("blindinv", "torch", "numpy", "pillow", "diffusers")
-SHARED = ("config", "versions")
+SHARED = ("config", "versions", "sha256")
 
 
 @dataclass(frozen=True)
