@@ -89,7 +89,7 @@ def test_stored_files_of_other_commands(tmp_path: Path):
         "width": 100,
         "height": 50,
         "seconds": 1.0,
-        "peak_memory_mib": 99.6,
+        "peak_memory_mib": {"resident": 99.6},
         "device": "cpu",
     }
     (tmp_path / "speed.jsonl").write_text(json.dumps(fact) + "\n")
