@@ -92,10 +92,13 @@ def test_stored_files_of_other_commands(tmp_path: Path):
         "peak_memory_mib": {"resident": 99.6},
         "device": "cpu",
     }
-    (tmp_path / "speed.jsonl").write_text(json.dumps(fact) + "\n")
+    silent = fact | {"width": 200, "peak_memory_mib": {}}
+    (tmp_path / "speed.jsonl").write_text("".join(json.dumps(f) + "\n" for f in (fact, silent)))
     stored = store_file(tmp_path / "speed.jsonl", tmp_path / "records")
     assert "here" not in stored.read_text()
-    assert "| 100x50 | 1.0 | 200 | 100 | cpu |" in fill(PAGE.format("speed speed"), tmp_path / "records")
+    page = fill(PAGE.format("speed speed"), tmp_path / "records")
+    assert "| 100x50 | 1.0 | 200 | 100 | cpu |" in page
+    assert "| 200x50 | 1.0 | 100 | – | cpu |" in page, "a system that does not tell the memory"
 
 
 def test_a_stored_row_is_one_experiment(tmp_path: Path):

@@ -105,7 +105,8 @@ def _speed(path: Path) -> str:
     body = []
     for f in facts:
         size, rate = f"{f['width']}x{f['height']}", 1e6 * f["seconds"] / (f["width"] * f["height"])
-        body.append([size, f"{f['seconds']:.1f}", f"{rate:.0f}", f"{f['peak_memory_mib']['resident']:.0f}", f["device"]])
+        memory = f["peak_memory_mib"].get("resident")  # not every system tells
+        body.append([size, f"{f['seconds']:.1f}", f"{rate:.0f}", "–" if memory is None else f"{memory:.0f}", f["device"]])
     return markdown_lines([["size", "seconds", "microseconds a pixel", "peak memory, MiB", "device"], *body])
 
 
