@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from blindinv.unknown import Estimated, Known
     from blindinv.views.camera import Camera, orbit
     from blindinv.views.reconstruct import reconstruct
-    from blindinv.zoo.load import load_kernel_denoiser, load_kernel_prior, load_prior, load_tilt_prior
+    from blindinv.zoo.load import load_kernel_denoiser, load_kernel_prior, load_kernel_refiner, load_prior, load_tilt_prior
     from blindinv.zoo.views import load_view_prior
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "latentdem_paper",
     "load_kernel_denoiser",
     "load_kernel_prior",
+    "load_kernel_refiner",
     "load_prior",
     "load_tilt_prior",
     "load_view_prior",
@@ -93,7 +94,7 @@ _HOMES = {
     "unknown": ["Estimated", "Known"],
     "views.camera": ["Camera", "orbit"],
     "views.reconstruct": ["reconstruct"],
-    "zoo.load": ["load_kernel_denoiser", "load_kernel_prior", "load_prior", "load_tilt_prior"],
+    "zoo.load": ["load_kernel_denoiser", "load_kernel_prior", "load_kernel_refiner", "load_prior", "load_tilt_prior"],
     "zoo.views": ["load_view_prior"],
 }
 _HOME = {name: f"blindinv.{home}" for home, names in _HOMES.items() for name in names}

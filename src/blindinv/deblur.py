@@ -33,6 +33,7 @@ def deblur(
     method: str | Method = "latentdem",
     prior: Any = None,
     denoiser: Any = None,
+    refiner: Any = None,
     kernel_prior: Any = None,
     restorer: Any = None,
     kernel_size: int = 64,
@@ -57,6 +58,7 @@ def deblur(
         method: a name that `blindinv methods` lists, or such an object.
         prior: as `load_prior` gives.
         denoiser: as `load_kernel_denoiser` gives.
+        refiner: as `load_kernel_refiner` gives.
         kernel_prior: as `load_kernel_prior` gives.
         restorer: as `load_restorer` gives.
         kernel_size: side of the kernel, 9 to 129 pixels; larger than the blur.
@@ -78,7 +80,7 @@ def deblur(
 
     method = find_method(method) if isinstance(method, str) else method
     problem = Deblurring.of(y, noise_level(y, sigma, photons), kernel_size, circular, kernel, seed, samples, photons)
-    models, options = completed(method, Models(prior, denoiser, kernel_prior, restorer), y.device), Options(steps, skip)
+    models, options = completed(method, Models(prior, denoiser, refiner, kernel_prior, restorer), y.device), Options(steps, skip)
     history: list[Any] = []
 
     def find(part: Deblurring) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ class BlindDeblurring(Reconstructor):
         kernel_size: of the kernel to be found, 9 to 129.
         blind: False gives the method the filter of the physics.
         steps: of the reverse diffusion; None: the method's own.
-        prior, denoiser, kernel_prior, restorer: networks, see `deblur`; None: the shipped ones.
+        prior, denoiser, refiner, kernel_prior, restorer: networks, see `deblur`; None: the shipped ones.
         seed: of all random numbers.
 
     Raises:
@@ -43,6 +43,7 @@ class BlindDeblurring(Reconstructor):
         steps: int | None = None,
         prior: Any = None,
         denoiser: Any = None,
+        refiner: Any = None,
         kernel_prior: Any = None,
         restorer: Any = None,
         seed: int = 0,
@@ -50,7 +51,13 @@ class BlindDeblurring(Reconstructor):
         super().__init__()
         self.method, self.kernel_size, self.steps, self.seed = find_method(method), kernel_size, steps, seed
         self.blind = blind and not getattr(self.method, "known", False)
-        self.models = {"prior": prior, "denoiser": denoiser, "kernel_prior": kernel_prior, "restorer": restorer}
+        self.models = {
+            "prior": prior,
+            "denoiser": denoiser,
+            "refiner": refiner,
+            "kernel_prior": kernel_prior,
+            "restorer": restorer,
+        }
 
     def forward(self, y: Tensor, physics: Physics | None = None, **kwargs: Any) -> Tensor:
         """The image (B, C, H, W) in [0, 1]; what deepinv's trainers pass besides is not used."""

@@ -10,11 +10,12 @@ from blindinv.guidance.evidence import log_evidence
 from blindinv.kernels.measure import centre_exactly, centre_of_main_part, centre_of_mass, delta, mnc
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods import methods
-from blindinv.methods.default import Default
+from blindinv.methods.default import Default, Refined
 from blindinv.methods.latentdem import Settings, shape, start_image
 from blindinv.metrics import best_shift, psnr
 from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.convolution import CircularConvolution
+from blindinv.priors.kernel import KernelRefiner
 from blindinv.problem import Deblurring
 from blindinv.protocols import generators
 from blindinv.zoo.spectra import with_spectra
@@ -67,6 +68,17 @@ def test_a_sharp_photo_stays_sharp(prior, denoiser):
     result = deblur(y, prior=prior, denoiser=denoiser, kernel_size=25, sigma=SIGMA)
     assert float(mnc(result.kernel, delta(25))) > 0.999
     assert float(psnr(result.image, x)) > float(psnr(y, x)) - 1
+
+
+def test_a_refiner_changes_the_kernel_and_leaves_a_sharp_photo_alone(blurred, prior, denoiser):
+    x, k, y = blurred
+    own = {"prior": prior, "denoiser": denoiser, "kernel_size": 25, "sigma": SIGMA, "circular": True}
+    refined = Refined(QUICK.settings)
+    plain, made = deblur(y, method=QUICK, **own).kernel, deblur(y, method=refined, **own).kernel
+    assert not torch.allclose(plain, made, atol=1e-3) and float(mnc(made, k)) > 0.8
+    torch.testing.assert_close(deblur(y, method=refined, refiner=KernelRefiner(4).eval(), **own).kernel, plain, atol=2e-4, rtol=0)
+    sharp = deblur(x[..., :96, :96], method=refined, **own)
+    assert float(mnc(sharp.kernel, delta(25))) > 0.999
 
 
 def test_a_known_kernel_stays_and_beats_the_wiener_filter(blurred, prior, denoiser):

@@ -134,3 +134,13 @@ def test_the_prior_is_called_with_its_noise_level(problem):
 
     HQS(CircularConvolution(), spy, delta=4e6, lam=0.25, iterations=7)(y, x, delta(13, 3), 0, sigma)
     assert levels == [pytest.approx(2.5e-4)] * 7
+
+
+def test_least_squares_go_from_the_kernel_to_the_data():
+    x = rand(1, 3, 48, 48).float()
+    true = motion_kernels(1, 15, 0.5, torch.Generator().manual_seed(0))
+    k, sigma = delta(15), torch.full((1, 1, 1, 1), 1e-3)
+    y = CircularConvolution()(x, true)
+    held, free = HQS(CircularConvolution(), identity).squares(y, x, k, 200, sigma, (1e14, 1e-3)).split(1, 1)
+    torch.testing.assert_close(held, k, atol=1e-4, rtol=0)
+    torch.testing.assert_close(free, true, atol=1e-3, rtol=0)

@@ -50,6 +50,6 @@ def test_pixels(astronaut):
 
 def test_every_prior_has_a_card_with_its_hash_and_all_files_fit_in_100_mb():
     hashes = weights_hash()
-    for name in (*SHIPPED, "kernels64", "tilt", "kernel_denoiser"):
+    for name in (*SHIPPED, "kernels64", "tilt", "kernel_denoiser", "kernel_refiner"):
         assert hashes[name] in (WEIGHTS / f"{name}.md").read_text(encoding="utf-8"), name
     assert sum(p.stat().st_size for p in WEIGHTS.glob("*.safetensors")) < 100e6

@@ -62,6 +62,7 @@ def _deblur(batch: Batch, context: Context, method: "Method", known: bool, count
         method=method,
         prior=models.prior,
         denoiser=models.denoiser,
+        refiner=models.refiner,
         kernel_prior=models.kernel_prior,
         restorer=models.restorer,
         kernel_size=batch.kernel_size,

@@ -65,7 +65,7 @@ class Context:
         from blindinv.zoo.shipped import weights_hash
 
         shipped, name = weights_hash(), self.prior_name or own
-        files = {"denoiser": "kernel_denoiser", "kernel_prior": "kernels64", "restorer": "restorer"}
+        files = {"denoiser": "kernel_denoiser", "refiner": "kernel_refiner", "kernel_prior": "kernels64", "restorer": "restorer"}
         hashes = {need: shipped[files[need]] for need in needs if need in files}
         if "prior" in needs:
             hashes["prior"] = shipped[name] if name in shipped else tensor_hash(self.prior(own))
@@ -175,6 +175,7 @@ def _deblur(batch: Batch, context: Context, method: "Method", own_prior: str, tr
         method=method,
         prior=models.prior,
         denoiser=models.denoiser,
+        refiner=models.refiner,
         kernel_prior=models.kernel_prior,
         restorer=models.restorer,
         kernel_size=batch.kernel.shape[-1] if true_kernel else batch.kernel_size,

@@ -55,15 +55,20 @@ def centre_of_main_part(k: Tensor) -> Tensor:
     return centre_of_mass(torch.where(k > 0.02 * k.amax((-2, -1), keepdim=True), k, torch.zeros_like(k)))
 
 
-def centre_exactly(k: Tensor) -> Tensor:
-    """Move each kernel so that the centre of mass of its main part is at the origin, to a fraction of a pixel.
+def shifted(k: Tensor, by: Tensor) -> Tensor:
+    """Kernels (B, C, n, n) moved by fractions of a pixel, (B, 2); what leaves the support is lost, and signs may change.
 
-    By the shift theorem: bilinear interpolation would blur a kernel that is a line one pixel wide. Sums stay 1.
+    By the shift theorem: bilinear interpolation would blur a kernel that is a line one pixel wide.
     """
     n = k.shape[-1]
     far = F.pad(k, (n // 2,) * 4)  # what leaves on one side must not come in on the other
     inner = slice(n // 2, n // 2 + n)
-    return normalize(moved(far, -centre_of_main_part(k))[..., inner, inner])
+    return moved(far, by)[..., inner, inner]
+
+
+def centre_exactly(k: Tensor) -> Tensor:
+    """Move each kernel so that the centre of mass of its main part is at the origin, to a fraction of a pixel. Sums stay 1."""
+    return normalize(shifted(k, -centre_of_main_part(k)))
 
 
 def resize_support(k: Tensor, size: int) -> Tensor:

@@ -15,6 +15,13 @@ LATENTDEM = About(
     "a blurred photo; the best figures and the quickest of the methods with a prior",
 )
 
+REFINED = About(
+    "LatentDEM whose kernel is corrected by a network that was trained on the errors of EM",
+    LATENTDEM.paper,
+    LATENTDEM.cost,
+    "kernels of the camera-shake simulator that the papers use; real shake is another, and gets worse",
+)
+
 
 @dataclass(frozen=True)
 class Default:
@@ -31,7 +38,18 @@ class Default:
 
         no_skip(options, "the default method")
         settings = self.settings if options.steps is None else replace(self.settings, steps=options.steps)
-        return latentdem(problem, with_spectra(models.prior), models.denoiser, settings)
+        return latentdem(problem, with_spectra(models.prior), models.denoiser, settings, models.refiner)
 
 
-METHODS: dict[str, Method] = {"latentdem": Default()}
+@dataclass(frozen=True)
+class Refined(Default):
+    """LatentDEM with a refiner of kernels."""
+
+    about: About = REFINED
+    needs: tuple[str, ...] = ("prior", "denoiser", "refiner")
+
+
+METHODS: dict[str, Method] = {
+    "latentdem": Default(),
+    "latentdem-refined": Refined(),
+}

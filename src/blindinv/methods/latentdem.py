@@ -15,18 +15,18 @@ from torch import Tensor
 
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.guidance.evidence import log_evidence
-from blindinv.guidance.moves import Proximal
-from blindinv.kernels.measure import centre_exactly, centre_of_main_part, delta, mnc
+from blindinv.kernels.measure import centre_exactly, delta, mnc
+from blindinv.methods.em import EM, start_image
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
-from blindinv.operators.convolution import mean_image, wiener
-from blindinv.operators.fourier import Spectrum, moved
+from blindinv.operators.fourier import Spectrum
+from blindinv.priors.kernel import KernelRefiner
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
-from blindinv.protocols import MStep, generators
+from blindinv.protocols import generators
 from blindinv.solve import Diffused, Progress, solve
 from blindinv.step import Renoise
-from blindinv.unknown import Estimated, Known
+from blindinv.unknown import Known
 
 STARTS = (
     CoarseToFine(prune=0.1),
@@ -85,13 +85,6 @@ class Settings:
     constant_error: bool = False
 
 
-def start_image(problem: Deblurring, prior: LatentPrior, k: Tensor) -> Tensor:
-    """The Wiener estimate on the canvas, under the prior's mean spectrum of images."""
-    assert prior.image_spectrum is not None
-    x = mean_image(problem.A, problem.y, problem.kernel_size)
-    return wiener(problem.A, problem.y, k, prior.image_spectrum(0, problem.canvas, x.device), problem.sigma, x)
-
-
 def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
     """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel; the first is a delta, for sharp photos."""
     yield delta(problem.kernel_size, len(problem.y)).to(problem.y)
@@ -144,21 +137,15 @@ def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, s
     return best
 
 
-@dataclass(frozen=True)
-class Spare:
-    """An M-step that leaves some samples' kernels alone.
-
-    Args:
-        m_step: for the others.
-        mask: (B, 1, 1, 1), true where the kernel stays.
-    """
-
-    m_step: MStep
-    mask: Tensor
-
-    def __call__(self, y: Tensor, x: Tensor, phi: Tensor, t: int, sigma: Tensor) -> Tensor:
-        """See `MStep`."""
-        return torch.where(self.mask, phi, self.m_step(y, x, phi, t, sigma))
+def expectation_maximisation(
+    problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, start: Tensor
+) -> EM:
+    """EM with the M-step of the settings; a start that is a delta stays, there is nothing to find."""
+    assert prior.spectrum is not None
+    spectrum = _constant(prior.spectrum) if settings.constant_error else prior.spectrum
+    hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
+    sharp = start.amax((-3, -2, -1), keepdim=True) > (SHARP if settings.starts else 2.0)
+    return EM(problem, prior, hqs, start, sharp, settings.em_t)
 
 
 def _constant(spectrum: Spectrum) -> Spectrum:
@@ -170,6 +157,7 @@ def latentdem(
     prior: LatentPrior,
     denoiser: KernelPrior,
     settings: Settings = Settings(),
+    refiner: KernelRefiner | None = None,
 ) -> Iterator[Progress]:
     """Recover image and kernel; with a known kernel only the final sampler runs.
 
@@ -178,47 +166,38 @@ def latentdem(
         prior: a latent prior whose error spectrum and image spectrum are known.
         denoiser: plug-and-play kernel denoiser.
         settings: constants.
+        refiner: network that ends EM; None: the mean of start and EM instead.
 
     Raises:
         ValueError: the prior has no spectra.
     """
     if prior.spectrum is None or prior.image_spectrum is None:
         raise ValueError("this prior has no error spectrum; measure it with blindinv.measure_spectrum(prior, photos)")
-    blind, spectrum = problem.kernel is None, prior.spectrum
+    blind = problem.kernel is None
     problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
-    spectrum = _constant(spectrum) if settings.constant_error else spectrum
-    em = settings.em if blind else ()
-    done, total = 0, (1 + len(settings.starts) if blind else 0) + sum(em) + settings.steps
+    rounds = settings.em if blind else ()
+    done, total = 0, (1 + len(settings.starts) if blind else 0) + sum(rounds) + settings.steps
     k = problem.kernel
     if k is None:
         for k in better_starts(problem, prior, denoiser, settings):
             done += 1
             yield Progress(done, total, settings.em_t, False, k, None, torch.empty(0))
     assert k is not None
-    start = k
-    x = None if em else start_image(problem, prior, k)  # each EM round makes its own
-    sharp = k.amax((-3, -2, -1), keepdim=True) > (SHARP if settings.starts else 2.0)  # the delta won: nothing to find
-    hqs = HQS(problem.A, denoiser, settings.delta, 1.0, settings.hqs, spectrum, settings.momentum)
-    m_step = Spare(hqs, sharp)
-    move = Proximal(problem.A, spectrum, prior.encode)
-    for iterations in em:
-        k = centre_exactly(k)
-        chain = Diffused(prior, [settings.em_t] * iterations, Renoise(), start_image(problem, prior, k))
-        phi = Estimated(k, m_step)
-        for p in solve(problem.y, chain, phi, move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
-            yield replace(p, step=done + p.step, total=total)
-            assert p.x is not None
-            k, x = p.phi, p.x
-        done += iterations
-    if em and settings.starts:
-        k = settings.keep * start + (1 - settings.keep) * k
-    if em and x is not None:  # both have drifted, by a fraction of a pixel and in opposite directions
-        k, x = centre_exactly(k), moved(x, centre_of_main_part(k))
+    em = expectation_maximisation(problem, prior, denoiser, settings, k)
+    for p in em.run(rounds):
+        yield replace(p, step=done + p.step, total=total)
+    if not rounds:
+        x = start_image(problem, prior, k)
+    elif not settings.starts:
+        k, x = em.mean(0)
+    else:
+        k, x = em.mean(settings.keep) if refiner is None else em.refined(refiner)
+    done += sum(rounds)
     if blind:
-        extra = torch.where(sharp, 0.0, settings.kernel_error)
+        extra = torch.where(em.spared, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
-    for p in solve(problem.y, chain, Known(k), move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
+    for p in solve(problem.y, chain, Known(k), em.move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
         p = replace(p, step=done + p.step, total=total)
         if p.step == total and settings.sparse:
             assert p.x is not None

@@ -32,6 +32,7 @@ class Models:
     Attributes:
         prior: diffusion prior of images, latent or pixel.
         denoiser: plug-and-play denoiser of kernels.
+        refiner: network that corrects what EM found of kernels.
         kernel_prior: diffusion prior of kernels.
         restorer: supervised network, (y, sigma) -> x.
         tilt_prior: diffusion prior of tilt maps.
@@ -39,6 +40,7 @@ class Models:
 
     prior: Any = None
     denoiser: Any = None
+    refiner: Any = None
     kernel_prior: Any = None
     restorer: Any = None
     tilt_prior: Any = None

@@ -1,7 +1,7 @@
 """The kernel M-step: half-quadratic splitting with a plug-and-play, l1 or l2 prior."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,15 +84,29 @@ class HQS:
             sigma: (B, 1, 1, 1) noise level, or a map (B, C, H, W): then the gradient in k is exact and its curvature
                 that of the mean precision.
         """
-        size = size_of(x)
-        K = otf(k, size)
-        power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
-        base, excess = split(sigma)
-        noise = base + K.abs().square() * power
-        target = self.A.residual(y, x, k, noise, excess) + self.A(x, k)
+        target, weight = self._seen(y, x, k, t, sigma)
         estimate = k
         for _ in range(self.iterations):
-            z = normalize(data_step(target, x, estimate, self.delta, 1 / noise))
+            z = normalize(data_step(target, x, estimate, self.delta, weight))
             estimate = normalize(self.prior(z, math.sqrt(self.lam / self.delta)))
         new = self.momentum * k + (1 - self.momentum) * estimate
         return recentre(new)[0] if self.centre else new
+
+    @torch.no_grad()
+    def squares(self, y: Tensor, x: Tensor, k: Tensor, t: int, sigma: Tensor, deltas: Sequence[float]) -> Tensor:
+        """Weighted least squares without a prior, held to k by each of `deltas`: (B, len(deltas), n, n), signed.
+
+        Args:
+            y, x, k, t, sigma: see `__call__`.
+            deltas: strengths of the hold.
+        """
+        target, weight = self._seen(y, x, k, t, sigma)
+        return torch.cat([data_step(target, x, k, delta, weight) for delta in deltas], 1)
+
+    def _seen(self, y: Tensor, x: Tensor, k: Tensor, t: int, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The observation on the canvas, filled where it was not seen, and its inverse noise power per frequency."""
+        size = size_of(x)
+        power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
+        base, excess = split(sigma)
+        noise = base + otf(k, size).abs().square() * power
+        return self.A.residual(y, x, k, noise, excess) + self.A(x, k), 1 / noise

@@ -76,6 +76,7 @@ def _deblur(job: Job, settings: Settings, models: Models, record: Callable[[Prog
             method=settings.method,
             prior=models.prior,
             denoiser=models.denoiser,
+            refiner=models.refiner,
             kernel_prior=models.kernel_prior,
             restorer=models.restorer,
             kernel_size=problem.kernel_size,

@@ -31,6 +31,7 @@ from blindinv.training.command import (
     pair,
     seconds,
 )  # fmt: skip
+from blindinv.training.kernel_refiner_cli import kernel_refiner
 from blindinv.training.restorer_cli import restorer
 from blindinv.training.views_cli import views
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="train", help="Train the networks of the package on your own photos.", no_args_is_help=True)
 app.command("kernel-prior")(kernel_prior)
 app.command("tilt-prior")(tilt_prior)
+app.command("kernel-refiner")(kernel_refiner)
 app.command("restorer")(restorer)
 app.command("views")(views)
 

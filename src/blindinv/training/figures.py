@@ -8,9 +8,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from blindinv.kernels.measure import normalize
 from blindinv.kernels.motion import motion_kernels
 from blindinv.priors.autoencoder import PatchAutoencoder
-from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.kernel import KernelDenoiser, KernelRefiner
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.pixel import PixelPrior
 from blindinv.protocols import generators, randn
@@ -121,6 +122,20 @@ def prior_picture(prior: ImagePrior, photo: Tensor, samples: int = 4) -> Image.I
 
 
 @torch.no_grad()
+def refiner_picture(model: KernelRefiner, seen: Tensor, truth: Tensor) -> Image.Image:
+    """Where EM started, what it found, refined, and true; each column is scaled to the maximum of the true kernel.
+
+    Args:
+        model: the refiner.
+        seen: features (B, 6, n, n).
+        truth: (B, 1, n, n).
+    """
+    made = model.averaged(seen.to(next(model.parameters()).device)).cpu()
+    scale = truth.amax((-2, -1), keepdim=True)
+    rows = [("start", normalize(seen[:, :1])), ("EM", normalize(seen[:, 1:2])), ("refined", made), ("true", normalize(truth))]
+    return sheet([(name, (x / scale).clamp(0, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)) for name, x in rows])
+
+
 def kernel_picture(model: KernelDenoiser, size: int, count: int = 6, seed: int = 2) -> Image.Image:
     """Kernels with noise, denoised, and true, two of each noise level; each column is scaled to the maximum of the true kernel.
 

@@ -75,7 +75,7 @@ def render_dataset(
         path = out / f"shard-{first // SHARD:05d}.safetensors"
         wanted = dict(family=family, seed=seed + first, objects=count, views=views, size=size)
         if path.exists():
-            _same(path, wanted)
+            same_settings(path, wanted)
             report(first + count, objects)
             continue
         rows = []
@@ -90,7 +90,12 @@ def _save(path: Path, tensors: dict[str, Tensor], made: Mapping[str, object]) ->
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"made": json.dumps(dict(made))}))
 
 
-def _same(path: Path, wanted: Mapping[str, object]) -> None:
+def same_settings(path: Path, wanted: Mapping[str, object]) -> None:
+    """Check that a shard was made with the settings that are wanted now.
+
+    Raises:
+        ValueError: it was not.
+    """
     with safe_open(path, "pt") as file:
         made = json.loads((file.metadata() or {}).get("made", "{}"))
     if made != wanted:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.kernel import KernelDenoiser, KernelRefiner
 from blindinv.priors.kernel_diffusion import KernelDiffusion
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.pixel import PixelPrior
@@ -116,6 +116,21 @@ def load_kernel_prior(name: str | PathLike[str] = "kernels64", *, device: torch.
     from blindinv.zoo.shipped import KERNEL_PRIOR, build_kernel_prior, read_kind
 
     return build_kernel_prior(*read_kind(_weights_file(name, "kernels64"), KERNEL_PRIOR)).to(device)
+
+
+def load_kernel_refiner(name: str | PathLike[str] = "kernel_refiner", *, device: torch.device | str = "cpu") -> KernelRefiner:
+    """The network that corrects the kernels of `latentdem-refined`, float32.
+
+    Args:
+        name: "kernel_refiner", the shipped one; or a weights file of `blindinv train kernel-refiner`.
+        device: of the network.
+
+    Raises:
+        ValueError: neither, or weights of something else.
+    """
+    from blindinv.zoo.shipped import KERNEL_REFINER, build_kernel_refiner, read_kind
+
+    return build_kernel_refiner(*read_kind(_weights_file(name, "kernel_refiner"), KERNEL_REFINER)).to(device)
 
 
 def load_tilt_prior(name: str | PathLike[str] = "tilt", *, device: torch.device | str = "cpu") -> TiltDiffusion:

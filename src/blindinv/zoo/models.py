@@ -50,12 +50,14 @@ def completed(method: Needy, models: Models, device: torch.device | str) -> Mode
 
 
 def _load(name: str, which: Name, method: Needy, device: torch.device | str, strength: float = 1.0) -> Any:
-    from blindinv.zoo import load_kernel_denoiser, load_kernel_prior, load_prior, load_tilt_prior
+    from blindinv.zoo import load_kernel_denoiser, load_kernel_prior, load_kernel_refiner, load_prior, load_tilt_prior
 
     if name == "prior":
         return load_prior(which or method.own_prior, device=device)
     if name == "denoiser":
         return load_kernel_denoiser().to(device)
+    if name == "refiner":
+        return load_kernel_refiner(device=device)
     if name == "kernel_prior":
         return load_kernel_prior(which or "kernels64", device=device)
     if name == "tilt_prior":
@@ -64,4 +66,4 @@ def _load(name: str, which: Name, method: Needy, device: torch.device | str, str
         from blindinv.baselines.restorer import load_restorer
 
         return load_restorer(which).to(device)
-    raise ValueError(f"methods need prior, denoiser, kernel_prior, restorer or tilt_prior, not {name!r}")
+    raise ValueError(f"methods need prior, denoiser, refiner, kernel_prior, restorer or tilt_prior, not {name!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blindinv.operators.fourier import Spectrum
 from blindinv.priors.autoencoder import PatchAutoencoder
-from blindinv.priors.kernel import KernelDenoiser
+from blindinv.priors.kernel import KernelDenoiser, KernelRefiner
 from blindinv.priors.kernel_diffusion import KernelDiffusion, PixelwiseDenoiser
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.lifted import LiftedViews
@@ -25,7 +25,7 @@ from blindinv.training.loop import write_atomically
 WEIGHTS = Path(__file__).parent.parent / "weights"
 SHIPPED = ("photos", "pixels")
 KERNEL_PRIOR, TILT_PRIOR, PIXEL_PRIOR, LATENT_PRIOR = "kernel prior", "tilt prior", "pixel prior", "latent prior"
-VIEW_PRIOR = "view prior"
+VIEW_PRIOR, KERNEL_REFINER = "view prior", "kernel refiner"
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -157,6 +157,13 @@ def build_kernel_prior(tensors: dict[str, Tensor], config: dict) -> KernelDiffus
     denoiser.load_state_dict(tensors)
     denoiser.network.to(memory_format=torch.channels_last)
     return KernelDiffusion(denoiser, schedule, size).requires_grad_(False).eval()
+
+
+def build_kernel_refiner(tensors: dict[str, Tensor], config: dict) -> KernelRefiner:
+    """A kernel refiner from the contents of a weights file."""
+    model = KernelRefiner(config["channels"])
+    model.load_state_dict(tensors)
+    return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
 
 @lru_cache(maxsize=2)
