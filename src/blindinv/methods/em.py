@@ -42,10 +42,10 @@ class EM:
         assert hqs.spectrum is not None
         self.problem, self.prior, self.hqs, self.start, self.spared, self.t = problem, prior, hqs, start, spared, t
         self.move = Proximal(problem.A, hqs.spectrum, prior.encode)
-        self.kernel, self.image, self.seen = start, torch.empty(0), (start, torch.empty(0))
+        self.kernel, self.image, self.seen = start, torch.empty(0), (torch.empty(0), start)
 
     def m_step(self, y: Tensor, x: Tensor, phi: Tensor, t: int, sigma: Tensor) -> Tensor:
-        """See `MStep`; remembers what it saw."""
+        """See `MStep`; remembers image and kernel that it saw."""
         self.seen = (x, phi)
         return torch.where(self.spared, phi, self.hqs(y, x, phi, t, sigma))
 
