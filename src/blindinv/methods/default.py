@@ -19,7 +19,7 @@ REFINED = About(
     "LatentDEM whose kernel is corrected by a network that was trained on the errors of EM",
     LATENTDEM.paper,
     LATENTDEM.cost,
-    "kernels of the camera-shake simulator that the papers use; real shake is another, and gets worse",
+    "synthetic kernels of the papers' simulator only; photos with real camera shake get much worse",
 )
 
 
