@@ -35,6 +35,7 @@ def fake_deblur(
     method,
     prior,
     denoiser,
+    refiner,
     kernel_prior,
     restorer,
     kernel_size,
