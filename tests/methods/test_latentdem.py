@@ -11,7 +11,8 @@ from blindinv.kernels.measure import centre_exactly, centre_of_main_part, centre
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods import methods
 from blindinv.methods.default import Default, Refined
-from blindinv.methods.latentdem import Settings, shape, start_image
+from blindinv.methods.em import start_image
+from blindinv.methods.latentdem import Settings, shape
 from blindinv.metrics import best_shift, psnr
 from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.convolution import CircularConvolution

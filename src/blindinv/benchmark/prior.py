@@ -21,7 +21,8 @@ from blindinv.benchmark.records import versions
 from blindinv.benchmark.rows import Context
 from blindinv.benchmark.table import markdown_lines
 from blindinv.kernels.measure import delta
-from blindinv.methods.latentdem import Settings, latentdem, start_image
+from blindinv.methods.em import start_image
+from blindinv.methods.latentdem import Settings, latentdem
 from blindinv.metrics import psnr
 from blindinv.priors.latent import LatentPrior
 from blindinv.priors.pixel import PixelPrior

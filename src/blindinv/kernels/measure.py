@@ -101,12 +101,16 @@ def mnc(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
     return (peak / a.double().flatten(1).norm(dim=1) / b.double().flatten(1).norm(dim=1)).to(a.dtype)
 
 
+def rolled_to(a: Tensor, b: Tensor) -> Tensor:
+    """a rolled by the whole pixels that bring it nearest to b, both (B, 1, n, n), on their torus."""
+    n = a.shape[-1]
+    best = torch.fft.ifft2(torch.fft.fft2(b) * torch.fft.fft2(a).conj()).real.flatten(1).argmax(1)
+    return roll_each(a, torch.stack([best // n, best % n], -1))
+
+
 def kernel_mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared error after the best whole-pixel shift, of kernels scaled to a maximum of `b` = 1, (B,)."""
     n = 2 * max(a.shape[-1], b.shape[-1])
     a, b = resize_support(a, n), resize_support(b, n)
-    cross = torch.fft.ifft2(torch.fft.fft2(b) * torch.fft.fft2(a).conj()).real
-    best = cross.flatten(1).argmax(1)
-    shifted = roll_each(a, torch.stack([best // n, best % n], -1))
     size = n // 2
-    return ((shifted - b) / b.amax((-3, -2, -1), keepdim=True)).square().sum((-3, -2, -1)) / size**2
+    return ((rolled_to(a, b) - b) / b.amax((-3, -2, -1), keepdim=True)).square().sum((-3, -2, -1)) / size**2

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from blindinv.kernels.measure import mnc, normalize, roll_each
+from blindinv.kernels.measure import mnc, normalize, resize_support, rolled_to
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods.latentdem import Settings, best_start, expectation_maximisation
 from blindinv.operators.convolution import CircularConvolution
@@ -54,10 +54,8 @@ def blurred(photos: list[Tensor], seed: int) -> tuple[Deblurring, Tensor]:
 
 def like(k: Tensor, seen: Tensor) -> Tensor:
     """A kernel rolled by the whole pixels that bring it nearest to another, both (B, 1, n, n)."""
-    n, size = k.shape[-1], (2 * k.shape[-1],) * 2
-    cross = torch.fft.irfft2(torch.fft.rfft2(seen, size) * torch.fft.rfft2(k, size).conj(), size).flatten(1).argmax(1)
-    by = torch.stack([cross // size[1], cross % size[1]], 1)
-    return roll_each(F.pad(k, (0, n, 0, n)), by)[..., :n, :n]
+    n = k.shape[-1]  # twice as wide: what leaves on one side must not come in on the other
+    return resize_support(rolled_to(resize_support(k, 2 * n), resize_support(seen, 2 * n)), n)
 
 
 @torch.no_grad()
