@@ -82,6 +82,24 @@ def resize_support(k: Tensor, size: int) -> Tensor:
     return normalize(out)
 
 
+def interpolated(k: Tensor, by: Tensor) -> Tensor:
+    """Kernels (B, 1, n, n) moved by fractions of a pixel, (B, 2), by cubic interpolation; non-negative, sums stay 1."""
+    n = k.shape[-1]
+    rows, cols = torch.meshgrid(*(torch.arange(n).to(k),) * 2, indexing="ij")
+    grid = torch.stack([cols - by[:, 1, None, None], rows - by[:, 0, None, None]], -1)
+    return normalize(F.grid_sample(k, grid * 2 / (n - 1) - 1, "bicubic", align_corners=True))
+
+
+def _correlation(a: Tensor, b: Tensor, upsample: int) -> Tensor:
+    """sum_p a(p + s) b(p) over all shifts s, (B, 1, m, m) in double precision; the shift 0 is at index 0."""
+    n = 2 * max(a.shape[-1], b.shape[-1])
+    cross = torch.fft.fft2(a.double(), (n, n)) * torch.fft.fft2(b.double(), (n, n)).conj()
+    if upsample > 1:
+        pad = (upsample - 1) * n // 2
+        cross = torch.fft.ifftshift(F.pad(torch.fft.fftshift(cross, (-2, -1)), (pad,) * 4), (-2, -1))
+    return torch.fft.ifft2(cross).real * upsample**2
+
+
 def mnc(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
     """Maximum of the normalised cross-correlation over all shifts, (B,), 1 for equal kernels up to a shift.
 
@@ -92,20 +110,17 @@ def mnc(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
 
     Reference: Hu & Yang, "Good regions to deblur", ECCV 2012.
     """
-    n = 2 * max(a.shape[-1], b.shape[-1])
-    cross = torch.fft.fft2(a.double(), (n, n)) * torch.fft.fft2(b.double(), (n, n)).conj()
-    if upsample > 1:
-        pad = (upsample - 1) * n // 2
-        cross = torch.fft.ifftshift(F.pad(torch.fft.fftshift(cross, (-2, -1)), (pad,) * 4), (-2, -1))
-    peak = torch.fft.ifft2(cross).real.amax((-3, -2, -1)) * upsample**2
+    peak = _correlation(a, b, upsample).amax((-3, -2, -1))
     return (peak / a.double().flatten(1).norm(dim=1) / b.double().flatten(1).norm(dim=1)).to(a.dtype)
 
 
-def rolled_to(a: Tensor, b: Tensor) -> Tensor:
-    """a rolled by the whole pixels that bring it nearest to b, both (B, 1, n, n), on their torus."""
-    n = a.shape[-1]
-    best = torch.fft.ifft2(torch.fft.fft2(b) * torch.fft.fft2(a).conj()).real.flatten(1).argmax(1)
-    return roll_each(a, torch.stack([best // n, best % n], -1))
+def offset(a: Tensor, b: Tensor, upsample: int = 1) -> Tensor:
+    """(B, 2): by how many pixels, or fractions of 1 / upsample, a must move to correlate best with b, both (B, 1, n, n)."""
+    correlation = _correlation(a, b, upsample)
+    m = correlation.shape[-1]
+    best = correlation.flatten(1).argmax(1)
+    shift = torch.stack([best // m, best % m], -1)
+    return -torch.where(shift > m // 2, shift - m, shift).to(a) / upsample
 
 
 def kernel_mse(a: Tensor, b: Tensor) -> Tensor:
@@ -113,4 +128,4 @@ def kernel_mse(a: Tensor, b: Tensor) -> Tensor:
     n = 2 * max(a.shape[-1], b.shape[-1])
     a, b = resize_support(a, n), resize_support(b, n)
     size = n // 2
-    return ((rolled_to(a, b) - b) / b.amax((-3, -2, -1), keepdim=True)).square().sum((-3, -2, -1)) / size**2
+    return ((roll_each(a, offset(a, b).long()) - b) / b.amax((-3, -2, -1), keepdim=True)).square().sum((-3, -2, -1)) / size**2

@@ -3,11 +3,12 @@
 The EM with latent diffusion priors is the paper's; what differs is measured in docs/results.md. The kernel starts from
 coarse-to-fine estimates instead of a delta, the best of several by the evidence and a prior on shapes; the M-step weights
 each frequency by the model error that appendix A calls nu_t (measured per frequency, not tuned); the E-step's data term uses
-the same error spectrum, so that it has no step size; and the result is averaged with a sparse-gradient deconvolution.
+the same error spectrum, so that it has no step size; the kernel is averaged with that of the dark channel prior where the
+two agree; and the result is averaged with a sparse-gradient deconvolution.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor
 from blindinv.baselines.sparse import sparse_deconvolution_canvas
 from blindinv.guidance.evidence import log_evidence
 from blindinv.kernels.measure import centre_exactly, delta, mnc
+from blindinv.methods.agreement import SecondOpinion
 from blindinv.methods.em import EM, start_image
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
@@ -56,6 +58,7 @@ class Settings:
             of a pixel and with the Wiener image that goes with it (none: the start's kernel is kept).
         keep: share of the start's kernel in the kernel that EM arrives at: their errors differ.
         em_t: their timestep.
+        second: second opinion on the kernel (None: there is none).
         judge_t: timesteps at which candidates are compared by evidence.
         shape: weights of the prior on kernels (smooth, whole) in that comparison, see `shape`.
         delta, hqs, momentum: of the M-step, see `HQS`.
@@ -72,6 +75,7 @@ class Settings:
     em: tuple[int, ...] = (8,)
     keep: float = 0.3
     em_t: int = 200
+    second: SecondOpinion | None = field(default_factory=SecondOpinion)
     judge_t: tuple[int, ...] = (420,)
     shape: tuple[float, float] = (0.05, 0.3)
     delta: float = 1e6
@@ -83,6 +87,11 @@ class Settings:
     sparse: float = 0.5
     floor: float = 0.01
     constant_error: bool = False
+
+    def search(self, size: int) -> int:
+        """How many steps the search for a kernel of `size` pixels takes."""
+        second = self.second.steps(size) if self.second and self.starts else 0
+        return 1 + len(self.starts) + sum(self.em) + second
 
 
 def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
@@ -152,6 +161,62 @@ def _constant(spectrum: Spectrum) -> Spectrum:
     return Spectrum([0], spectrum.power.mean().expand(1, spectrum.power.shape[1]))
 
 
+def kernel_steps(
+    problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, refiner: KernelRefiner | None
+) -> Generator[Progress, None, tuple[EM, Tensor, Tensor]]:
+    """Starts, EM and second opinion; for the arguments see `latentdem`.
+
+    Returns:
+        EM, the kernel (B, 1, n, n), and the image on the canvas that goes with it.
+    """
+    k, second = torch.empty(0), settings.second if settings.starts else None
+    for k in better_starts(problem, prior, denoiser, settings):
+        yield _searching(k, settings)
+    em, x = expectation_maximisation(problem, prior, denoiser, settings, k), start_image(problem, prior, k)
+    yield from em.run(settings.em)
+    if settings.em:
+        k, x = em.mean(settings.keep if settings.starts else 0)
+    kept = em.refined(refiner) if refiner and settings.em and settings.starts else (k, x)
+    if second is None:
+        return em, *kept
+    others = []
+    for other in second.kernels(problem):
+        others.append(other)
+        yield _searching(kept[0], settings)
+    same = second.agrees(k, others[-1]) & ~em.spared
+    k, x = (torch.where(same, a, b) for a, b in zip(second.mean(k, x, others[-1]), kept, strict=True))
+    return em, k, x
+
+
+def _searching(k: Tensor, settings: Settings) -> Progress:
+    return Progress(0, 0, settings.em_t, False, k, None, torch.empty(0))
+
+
+def image_steps(problem: Deblurring, prior: LatentPrior, em: EM, k: Tensor, x: Tensor, settings: Settings) -> Iterator[Progress]:
+    """The final sampler from an image x on the canvas, with kernel k; then the sparse-gradient deconvolution's share."""
+    chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
+    for p in solve(problem.y, chain, Known(k), em.move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
+        if p.step == p.total and settings.sparse:
+            assert p.x is not None
+            classical = sparse_deconvolution_canvas(problem.with_kernel(k))
+            p = replace(p, x=(1 - settings.sparse) * p.x + settings.sparse * classical)
+        yield p
+
+
+def _steps(
+    problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, refiner: KernelRefiner | None
+) -> Iterator[Progress]:
+    """All steps of `latentdem`, not yet counted."""
+    if problem.kernel is not None:
+        k, x = problem.kernel, start_image(problem, prior, problem.kernel)
+        em = expectation_maximisation(problem, prior, denoiser, settings, k)
+    else:
+        em, k, x = yield from kernel_steps(problem, prior, denoiser, settings, refiner)
+        extra = torch.where(em.spared, 0.0, settings.kernel_error)
+        problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
+    yield from image_steps(problem, prior, em, k, x, settings)
+
+
 def latentdem(
     problem: Deblurring,
     prior: LatentPrior,
@@ -173,34 +238,7 @@ def latentdem(
     """
     if prior.spectrum is None or prior.image_spectrum is None:
         raise ValueError("this prior has no error spectrum; measure it with blindinv.measure_spectrum(prior, photos)")
-    blind = problem.kernel is None
     problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
-    rounds = settings.em if blind else ()
-    done, total = 0, (1 + len(settings.starts) if blind else 0) + sum(rounds) + settings.steps
-    k = problem.kernel
-    if k is None:
-        for k in better_starts(problem, prior, denoiser, settings):
-            done += 1
-            yield Progress(done, total, settings.em_t, False, k, None, torch.empty(0))
-    assert k is not None
-    em = expectation_maximisation(problem, prior, denoiser, settings, k)
-    for p in em.run(rounds):
-        yield replace(p, step=done + p.step, total=total)
-    if not rounds:
-        x = start_image(problem, prior, k)
-    elif not settings.starts:
-        k, x = em.mean(0)
-    else:
-        k, x = em.mean(settings.keep) if refiner is None else em.refined(refiner)
-    done += sum(rounds)
-    if blind:
-        extra = torch.where(em.spared, 0.0, settings.kernel_error)
-        problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
-    chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
-    for p in solve(problem.y, chain, Known(k), em.move, problem.sigma, canvas=problem.canvas, rng=problem.rng):
-        p = replace(p, step=done + p.step, total=total)
-        if p.step == total and settings.sparse:
-            assert p.x is not None
-            classical = sparse_deconvolution_canvas(problem.with_kernel(k))
-            p = replace(p, x=(1 - settings.sparse) * p.x + settings.sparse * classical)
-        yield p
+    total = settings.steps + (settings.search(problem.kernel_size) if problem.kernel is None else 0)
+    for i, p in enumerate(_steps(problem, prior, denoiser, settings, refiner), 1):
+        yield replace(p, step=i, total=total)

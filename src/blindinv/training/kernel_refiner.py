@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from blindinv.kernels.measure import mnc, normalize, resize_support, rolled_to
+from blindinv.kernels.measure import mnc, normalize, offset, resize_support, roll_each
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods.latentdem import Settings, best_start, expectation_maximisation
 from blindinv.operators.convolution import CircularConvolution
@@ -55,7 +55,7 @@ def blurred(photos: list[Tensor], seed: int) -> tuple[Deblurring, Tensor]:
 def like(k: Tensor, seen: Tensor) -> Tensor:
     """A kernel rolled by the whole pixels that bring it nearest to another, both (B, 1, n, n)."""
     n = k.shape[-1]  # twice as wide: what leaves on one side must not come in on the other
-    return resize_support(rolled_to(resize_support(k, 2 * n), resize_support(seen, 2 * n)), n)
+    return resize_support(roll_each(resize_support(k, 2 * n), offset(k, seen).long()), n)
 
 
 @torch.no_grad()

@@ -1,0 +1,53 @@
+"""A second opinion on the kernel, by a method that errs differently: where two agree, both are near, and their mean is nearer.
+
+EM's kernels are a little too thick; those of the dark channel prior are thin, and wrong altogether where the blur is long or
+the photo noisy. On real camera shake they agree (see docs/results.md), and there the mean is better than EM's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from blindinv.baselines.pan_dcp import PanDCP, dark_channel_kernels
+from blindinv.kernels.measure import interpolated, mnc, offset
+from blindinv.mstep.coarse_to_fine import CoarseToFine
+from blindinv.operators.fourier import moved
+from blindinv.problem import Deblurring
+
+FINE = 8  # parts of a pixel
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """The kernel of the dark channel prior, beside one that is there already.
+
+    Args:
+        settings: of the dark channel prior.
+        least: MNC, by fractions of a pixel, from which the two agree.
+        share: weight of the second opinion in the mean of two that agree.
+    """
+
+    settings: PanDCP = field(default_factory=PanDCP)
+    least: float = 0.9
+    share: float = 2 / 3
+
+    def steps(self, size: int) -> int:
+        """How many kernels of n = `size` pixels `kernels` gives."""
+        return len(CoarseToFine(coarsest=self.settings.coarsest).scales(size))
+
+    def kernels(self, problem: Deblurring) -> Iterator[Tensor]:
+        """The second opinion from coarse to fine, (B, 1, n, n) each; the last counts."""
+        return dark_channel_kernels(problem.y, problem.kernel_size, problem.circular, self.settings)
+
+    def agrees(self, k: Tensor, other: Tensor) -> Tensor:
+        """Whether a kernel (B, 1, n, n) and a second opinion on it are nearly the same, (B, 1, 1, 1)."""
+        return (mnc(k, other, FINE) >= self.least).view(-1, 1, 1, 1)
+
+    def mean(self, k: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of kernel and second opinion, (B, 1, n, n), and an image (B, C, H', W') that goes with it.
+
+        It lies on the pixels of the second opinion, which stays thin; k and x move there, in opposite directions.
+        """
+        by = offset(k, other, FINE)
+        return self.share * other + (1 - self.share) * interpolated(k, by), moved(x, -by)
