@@ -21,7 +21,7 @@ PAN = About(
 SELF = About(
     "SelfDeblur: two untrained networks fitted to the one photo",
     "Ren et al., Neural blind deconvolution using deep priors, CVPR 2020",
-    "1000 training steps of two networks",
+    "2000 training steps of two networks",
     "pictures that no prior was trained on, and time to wait",
 )
 LUCY = About(
