@@ -1,5 +1,7 @@
 """The second opinion on a kernel."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from skimage import data
@@ -12,7 +14,7 @@ from blindinv.kernels.measure import centre_of_mass, interpolated, mnc, offset, 
 from blindinv.kernels.motion import motion_kernels
 from blindinv.methods.agreement import SecondOpinion
 from blindinv.methods.default import Default
-from blindinv.methods.latentdem import STARTS, Settings
+from blindinv.methods.latentdem import STARTS, Settings, count_kernel_steps, second_opinion
 from blindinv.operators.convolution import CircularConvolution
 from blindinv.operators.fourier import moved
 from blindinv.problem import Deblurring
@@ -28,7 +30,7 @@ def smooth(seed: int) -> Tensor:
 
 def photo(side: int) -> Tensor:
     image = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 255
-    return image[..., 64 : 64 + 2 * side, 128 : 128 + 2 * side].unfold(-1, 2, 2).unfold(-2, 2, 2).mean((-1, -2))
+    return torch.nn.functional.avg_pool2d(image[..., 64 : 64 + 2 * side, 128 : 128 + 2 * side], 2)
 
 
 @pytest.mark.parametrize("by", [(0.0, 0.0), (1.0, -2.0), (0.5, 0.25), (-1.375, 2.125)])
@@ -85,7 +87,7 @@ def test_it_counts_only_where_both_agree():
     y = y + 0.005 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     made = {}
     for least in (0.0, 0.999):
-        second = SecondOpinion(PanDCP(iterations=2, last=1), least, share=1.0)
+        second = SecondOpinion(PanDCP(iterations=2, last=1), least=least, share=1.0)
         method = Default(Settings(starts=STARTS[:1], em=(1,), steps=2, second=second))
         made[least] = deblur(y, method=method, kernel_size=31, sigma=0.005, circular=True).kernel
     opinion = list(SecondOpinion(PanDCP(iterations=2, last=1)).kernels(Deblurring.of(y, 0.01, 31, True)))[-1]
@@ -95,3 +97,14 @@ def test_it_counts_only_where_both_agree():
     torch.testing.assert_close(made[0.0], opinion, atol=1e-5, rtol=0)
     torch.testing.assert_close(made[0.999], alone.kernel)
     assert float(mnc(opinion, alone.kernel)) < 0.999
+
+
+def test_it_is_not_asked_about_a_noisy_photo():
+    y = CircularConvolution()(photo(48), smooth(3)).expand(2, -1, -1, -1)
+    quiet, noisy = (Deblurring.of(y, s, 31, True) for s in (0.01, 0.02))
+    mixed = Deblurring.of(y, torch.tensor([0.02, 0.01]), 31, True)
+    settings = Settings(starts=STARTS[:1], em=(1,))
+    assert OPINION.asked(mixed).flatten().tolist() == [False, True]
+    assert second_opinion(quiet, settings) and second_opinion(mixed, settings) and second_opinion(noisy, settings) is None
+    assert second_opinion(quiet, replace(settings, starts=())) is None
+    assert count_kernel_steps(noisy, settings) == 3 and count_kernel_steps(mixed, settings) == 3 + OPINION.steps(31)

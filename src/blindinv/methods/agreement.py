@@ -1,7 +1,7 @@
 """A second opinion on the kernel, by a method that errs differently: where two agree, both are near, and their mean is nearer.
 
-EM's kernels are a little too thick; those of the dark channel prior are thin, and wrong altogether where the blur is long or
-the photo noisy. On real camera shake they agree (see docs/results.md), and there the mean is better than EM's.
+EM's kernels are a little too thick. Those of the dark channel prior are thin, wrong altogether where the blur is long, and
+worse than EM's in noise, of which that method knows nothing: so it is asked only about photos with little of it.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from blindinv.baselines.pan_dcp import PanDCP, dark_channel_kernels
 from blindinv.kernels.measure import interpolated, mnc, offset
 from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.fourier import moved
+from blindinv.operators.noise import level
 from blindinv.problem import Deblurring
 
 FINE = 8  # parts of a pixel
@@ -24,13 +25,19 @@ class SecondOpinion:
 
     Args:
         settings: of the dark channel prior.
+        quiet: noise level on [0, 1] up to which it is asked.
         least: MNC, by fractions of a pixel, from which the two agree.
         share: weight of the second opinion in the mean of two that agree.
     """
 
     settings: PanDCP = field(default_factory=PanDCP)
+    quiet: float = 0.015
     least: float = 0.9
     share: float = 2 / 3
+
+    def asked(self, problem: Deblurring) -> Tensor:
+        """Whether there is little noise, (B, 1, 1, 1)."""
+        return level(problem.sigma) <= self.quiet
 
     def steps(self, size: int) -> int:
         """How many kernels of n = `size` pixels `kernels` gives."""

@@ -88,11 +88,6 @@ class Settings:
     floor: float = 0.01
     constant_error: bool = False
 
-    def search(self, size: int) -> int:
-        """How many steps the search for a kernel of `size` pixels takes."""
-        second = self.second.steps(size) if self.second and self.starts else 0
-        return 1 + len(self.starts) + sum(self.em) + second
-
 
 def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
     """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel; the first is a delta, for sharp photos."""
@@ -161,6 +156,18 @@ def _constant(spectrum: Spectrum) -> Spectrum:
     return Spectrum([0], spectrum.power.mean().expand(1, spectrum.power.shape[1]))
 
 
+def second_opinion(problem: Deblurring, settings: Settings) -> SecondOpinion | None:
+    """Whom to ask about the kernel: nobody if no photo of the batch has little noise, or if there was no first opinion."""
+    second = settings.second if settings.starts else None
+    return second if second is not None and bool(second.asked(problem).any()) else None
+
+
+def count_kernel_steps(problem: Deblurring, settings: Settings) -> int:
+    """How many steps `kernel_steps` has."""
+    second = second_opinion(problem, settings)
+    return 1 + len(settings.starts) + sum(settings.em) + (second.steps(problem.kernel_size) if second else 0)
+
+
 def kernel_steps(
     problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, refiner: KernelRefiner | None
 ) -> Generator[Progress, None, tuple[EM, Tensor, Tensor]]:
@@ -169,7 +176,7 @@ def kernel_steps(
     Returns:
         EM, the kernel (B, 1, n, n), and the image on the canvas that goes with it.
     """
-    k, second = torch.empty(0), settings.second if settings.starts else None
+    k, second = torch.empty(0), second_opinion(problem, settings)
     for k in better_starts(problem, prior, denoiser, settings):
         yield _searching(k, settings)
     em, x = expectation_maximisation(problem, prior, denoiser, settings, k), start_image(problem, prior, k)
@@ -183,7 +190,7 @@ def kernel_steps(
     for other in second.kernels(problem):
         others.append(other)
         yield _searching(kept[0], settings)
-    same = second.agrees(k, others[-1]) & ~em.spared
+    same = second.agrees(k, others[-1]) & second.asked(problem) & ~em.spared
     k, x = (torch.where(same, a, b) for a, b in zip(second.mean(k, x, others[-1]), kept, strict=True))
     return em, k, x
 
@@ -239,6 +246,6 @@ def latentdem(
     if prior.spectrum is None or prior.image_spectrum is None:
         raise ValueError("this prior has no error spectrum; measure it with blindinv.measure_spectrum(prior, photos)")
     problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
-    total = settings.steps + (settings.search(problem.kernel_size) if problem.kernel is None else 0)
+    total = settings.steps + (count_kernel_steps(problem, settings) if problem.kernel is None else 0)
     for i, p in enumerate(_steps(problem, prior, denoiser, settings, refiner), 1):
         yield replace(p, step=i, total=total)
