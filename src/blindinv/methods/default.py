@@ -19,7 +19,7 @@ REFINED = About(
     "LatentDEM whose kernel is corrected by a network that was trained on the errors of EM",
     LATENTDEM.paper,
     LATENTDEM.cost,
-    "synthetic kernels of the papers' simulator only; photos with real camera shake get much worse",
+    "synthetic kernels of the papers' simulator only; photos with real camera shake get worse where no second opinion helps",
 )
 
 
