@@ -148,9 +148,8 @@ def test_large_images_are_tiled_and_share_a_kernel(prior, denoiser, monkeypatch)
     )
     assert result.image.shape == y.shape and result.kernel.shape == (1, 1, 13, 13)
     steps = count_kernel_steps(Deblurring.of(y, SIGMA, 13), QUICK.settings) + 4
-    assert (
-        calls.count(steps) == steps and calls.count(4) == len(calls) - steps >= 4 * 9
-    )  # one blind tile, then all with its kernel
+    # one blind tile, then all with its kernel
+    assert calls.count(steps) == steps and calls.count(4) == len(calls) - steps >= 4 * 9
     inner = (..., slice(16, -16), slice(16, -16))
     known = deblur(y, prior=prior, denoiser=denoiser, method=QUICK, kernel=k, sigma=SIGMA).image
     assert float(psnr(known[inner], x[inner])) > float(psnr(y[inner], x[inner])) + 1

@@ -60,6 +60,10 @@ class PanDCP:
     coarsest: int = 7
     lam: float | None = None
 
+    def scales(self, size: int) -> list[float]:
+        """Scales at which a kernel of `size` pixels is sought, coarsest first."""
+        return CoarseToFine(coarsest=self.coarsest).scales(size)
+
     def weights(self, step: int) -> tuple[float, float]:
         """Of dark channel and gradients at a step, counted from the first of the coarsest scale."""
         dark, gradient = (max(w / self.decay**step, self.least) if w else 0.0 for w in (self.dark, self.gradient))
@@ -204,7 +208,7 @@ def dark_channel_kernels(y: Tensor, kernel_size: int, circular: bool, settings: 
         settings: see `PanDCP`.
     """
     grey, k, done = y.mean(1, keepdim=True), None, 0
-    for scale in CoarseToFine(coarsest=settings.coarsest).scales(kernel_size):
+    for scale in settings.scales(kernel_size):
         n = min(max(3, round(kernel_size * scale)) // 2 * 2 + 1, kernel_size + 1 - kernel_size % 2)
         k = _first(len(y), n).to(y) if k is None else _resized(k, n)
         count = settings.iterations + (settings.last if scale == 1 else 0)
@@ -237,7 +241,7 @@ def pan_dcp(problem: Deblurring, settings: PanDCP = PanDCP()) -> Iterator[Progre
     total = 1
     k, shown = problem.kernel, embed(problem.y, problem.canvas)[0]
     if k is None:
-        total += len(CoarseToFine(coarsest=settings.coarsest).scales(problem.kernel_size))
+        total += len(settings.scales(problem.kernel_size))
         for i, k in enumerate(dark_channel_kernels(problem.y, problem.kernel_size, problem.circular, settings)):
             yield Progress(i + 1, total, 0, True, k, shown, shown)
         assert k is not None

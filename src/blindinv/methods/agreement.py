@@ -11,7 +11,6 @@ from torch import Tensor
 
 from blindinv.baselines.pan_dcp import PanDCP, dark_channel_kernels
 from blindinv.kernels.measure import interpolated, mnc, offset
-from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.fourier import moved
 from blindinv.operators.noise import level
 from blindinv.problem import Deblurring
@@ -41,7 +40,7 @@ class SecondOpinion:
 
     def steps(self, size: int) -> int:
         """How many kernels of n = `size` pixels `kernels` gives."""
-        return len(CoarseToFine(coarsest=self.settings.coarsest).scales(size))
+        return len(self.settings.scales(size))
 
     def kernels(self, problem: Deblurring) -> Iterator[Tensor]:
         """The second opinion from coarse to fine, (B, 1, n, n) each; the last counts."""

@@ -179,10 +179,9 @@ def kernel_steps(
     k, second = torch.empty(0), second_opinion(problem, settings)
     for k in better_starts(problem, prior, denoiser, settings):
         yield _searching(k, settings)
-    em, x = expectation_maximisation(problem, prior, denoiser, settings, k), start_image(problem, prior, k)
+    em = expectation_maximisation(problem, prior, denoiser, settings, k)
     yield from em.run(settings.em)
-    if settings.em:
-        k, x = em.mean(settings.keep if settings.starts else 0)
+    k, x = em.mean(settings.keep if settings.starts else 0) if settings.em else (k, start_image(problem, prior, k))
     kept = em.refined(refiner) if refiner and settings.em and settings.starts else (k, x)
     if second is None:
         return em, *kept

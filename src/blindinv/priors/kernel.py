@@ -59,8 +59,8 @@ class KernelRefiner(nn.Module):
         self.down = nn.ModuleList([_block(3 + len(HOLDS), c), _block(c, 2 * c), _block(2 * c, 3 * c)])
         self.up = nn.ModuleList([_block(5 * c, 2 * c), _block(3 * c, c)])
         self.leave = nn.Conv2d(c, 1, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.constant_(self.leave.bias, 0.0)  # type: ignore[arg-type]
+        for p in self.leave.parameters():
+            nn.init.zeros_(p)
 
     def correction(self, v: Tensor) -> Tensor:
         """What is added to the mean of the first two channels of v, (B, 6, n, n), see `features`; n any size."""

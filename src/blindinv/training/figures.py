@@ -136,6 +136,7 @@ def refiner_picture(model: KernelRefiner, seen: Tensor, truth: Tensor) -> Image.
     return sheet([(name, (x / scale).clamp(0, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)) for name, x in rows])
 
 
+@torch.no_grad()
 def kernel_picture(model: KernelDenoiser, size: int, count: int = 6, seed: int = 2) -> Image.Image:
     """Kernels with noise, denoised, and true, two of each noise level; each column is scaled to the maximum of the true kernel.
 

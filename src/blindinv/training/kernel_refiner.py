@@ -4,7 +4,6 @@ An example takes seconds to make, so they are made once, into shards: safetensor
 squares (`features`) and the true kernel. A shard has its name only when it is complete, so a run that was stopped goes on.
 """
 
-import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +14,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from blindinv.kernels.measure import mnc, normalize, offset, resize_support, roll_each
@@ -27,8 +25,7 @@ from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
 from blindinv.training.autoencoder import load_split
 from blindinv.training.data import crop_batch
-from blindinv.training.loop import write_atomically
-from blindinv.training.view_data import same_settings
+from blindinv.training.view_data import same_settings, save_shard
 
 SHARD = 16
 """Examples per file."""
@@ -83,8 +80,7 @@ def _make(folder: Path, validation: Path | None, held: bool, path: Path, seed: i
         raise ValueError(f"no photo of {folder} is at least {SIZE} pixels on its short side")
     rows = [example(photos, seed + i) for i in range(count)]
     tensors = {name: torch.cat([row[name] for row in rows]).half() for name in rows[0]}
-    made = json.dumps({"seed": seed, "examples": count})
-    write_atomically(path, lambda p: save_file(tensors, p, metadata={"made": made}))
+    save_shard(path, tensors, {"seed": seed, "examples": count})
     return count
 
 

@@ -83,10 +83,11 @@ def render_dataset(
             rows.append(sample(seed + first + i, views, size, family))
             report(first + i + 1, objects)
         pictures, pose = (torch.stack(part) for part in zip(*rows, strict=True))
-        _save(path, {"pictures": pictures, "pose": pose}, wanted)
+        save_shard(path, {"pictures": pictures, "pose": pose}, wanted)
 
 
-def _save(path: Path, tensors: dict[str, Tensor], made: Mapping[str, object]) -> None:
+def save_shard(path: Path, tensors: dict[str, Tensor], made: Mapping[str, object]) -> None:
+    """Write a shard, atomically, with the settings that it was made with."""
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"made": json.dumps(dict(made))}))
 
 
