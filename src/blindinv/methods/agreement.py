@@ -4,7 +4,6 @@ EM's kernels are a little too thick. Those of the dark channel prior are thin, w
 worse than EM's in noise, of which that method knows nothing: so it is asked only about photos with little of it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -38,13 +37,10 @@ class SecondOpinion:
         """Whether there is little noise, (B, 1, 1, 1)."""
         return level(problem.sigma) <= self.quiet
 
-    def steps(self, size: int) -> int:
-        """How many kernels of n = `size` pixels `kernels` gives."""
-        return len(self.settings.scales(size))
-
-    def kernels(self, problem: Deblurring) -> Iterator[Tensor]:
-        """The second opinion from coarse to fine, (B, 1, n, n) each; the last counts."""
-        return dark_channel_kernels(problem.y, problem.kernel_size, problem.circular, self.settings)
+    def kernel(self, problem: Deblurring) -> Tensor:
+        """The second opinion, (B, 1, n, n)."""
+        *_, k = dark_channel_kernels(problem.y, problem.kernel_size, problem.circular, self.settings)
+        return k
 
     def agrees(self, k: Tensor, other: Tensor) -> Tensor:
         """Whether a kernel (B, 1, n, n) and a second opinion on it are nearly the same, (B, 1, 1, 1)."""

@@ -8,6 +8,7 @@ two agree; and the result is averaged with a sparse-gradient deconvolution.
 """
 
 from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -22,6 +23,7 @@ from blindinv.methods.em import EM, start_image
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.fourier import Spectrum
+from blindinv.parallel import side_by_side
 from blindinv.priors.kernel import KernelRefiner
 from blindinv.priors.latent import LatentPrior
 from blindinv.problem import Deblurring
@@ -89,12 +91,12 @@ class Settings:
     constant_error: bool = False
 
 
-def start_kernels(problem: Deblurring, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
-    """Candidates for the kernel, (B, 1, n, n) each, centred to a fraction of a pixel; the first is a delta, for sharp photos."""
-    yield delta(problem.kernel_size, len(problem.y)).to(problem.y)
-    for start in settings.starts:
-        *_, k = coarse_to_fine(problem.y, problem.kernel_size, problem.circular, start, denoiser)
-        yield centre_exactly(k)
+def start_kernel(problem: Deblurring, denoiser: KernelPrior, start: CoarseToFine | None) -> Tensor:
+    """A candidate for the kernel, (B, 1, n, n), centred to a fraction of a pixel; with no start a delta, for sharp photos."""
+    if start is None:
+        return delta(problem.kernel_size, len(problem.y)).to(problem.y)
+    *_, k = coarse_to_fine(problem.y, problem.kernel_size, problem.circular, start, denoiser)
+    return centre_exactly(k)
 
 
 def shape(k: Tensor, smooth: float, whole: float) -> Tensor:
@@ -122,22 +124,30 @@ def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings
     return torch.stack(scores).sum(0) + shape(k, *settings.shape)
 
 
-def better_starts(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Iterator[Tensor]:
-    """After each candidate the one so far that `judge` likes best, chosen per sample, (B, 1, n, n)."""
-    best, score = None, None
-    for k in start_kernels(problem, denoiser, settings):
-        value = judge(problem, prior, k, settings)
-        if best is None or score is None:
-            best, score = k, value
-        else:
-            best = torch.where((value > score).view(-1, 1, 1, 1), k, best)
-            score = torch.maximum(value, score)
+def better_starts(
+    problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, pool: Executor
+) -> Iterator[Tensor]:
+    """After each candidate the one so far that `judge` likes best, chosen per sample, (B, 1, n, n); all are jobs of the pool."""
+
+    @torch.no_grad()
+    def candidate(start: CoarseToFine | None) -> tuple[Tensor, Tensor]:
+        k = start_kernel(problem, denoiser, start)
+        return k, judge(problem, prior, k, settings)
+
+    jobs = [pool.submit(candidate, start) for start in (None, *settings.starts)]
+    best, score = jobs[0].result()
+    yield best
+    for job in jobs[1:]:
+        k, value = job.result()
+        best = torch.where((value > score).view(-1, 1, 1, 1), k, best)
+        score = torch.maximum(value, score)
         yield best
 
 
 def best_start(problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings) -> Tensor:
     """The candidate that `judge` likes best, chosen per sample, (B, 1, n, n)."""
-    *_, best = better_starts(problem, prior, denoiser, settings)
+    with side_by_side(problem.y.device) as pool:
+        *_, best = better_starts(problem, prior, denoiser, settings, pool)
     return best
 
 
@@ -164,33 +174,33 @@ def second_opinion(problem: Deblurring, settings: Settings) -> SecondOpinion | N
 
 def count_kernel_steps(problem: Deblurring, settings: Settings) -> int:
     """How many steps `kernel_steps` has."""
-    second = second_opinion(problem, settings)
-    return 1 + len(settings.starts) + sum(settings.em) + (second.steps(problem.kernel_size) if second else 0)
+    return 1 + len(settings.starts) + sum(settings.em) + (second_opinion(problem, settings) is not None)
 
 
 def kernel_steps(
     problem: Deblurring, prior: LatentPrior, denoiser: KernelPrior, settings: Settings, refiner: KernelRefiner | None
 ) -> Generator[Progress, None, tuple[EM, Tensor, Tensor]]:
-    """Starts, EM and second opinion; for the arguments see `latentdem`.
+    """Starts and second opinion side by side, then EM; for the arguments see `latentdem`.
 
     Returns:
         EM, the kernel (B, 1, n, n), and the image on the canvas that goes with it.
     """
-    k, second = torch.empty(0), second_opinion(problem, settings)
-    for k in better_starts(problem, prior, denoiser, settings):
-        yield _searching(k, settings)
+    second, k = second_opinion(problem, settings), torch.empty(0)
+    with side_by_side(problem.y.device) as pool:
+        asked = pool.submit(second.kernel, problem) if second else None  # first, since it takes longest
+        for k in better_starts(problem, prior, denoiser, settings, pool):
+            yield _searching(k, settings)
+        other = asked.result() if asked else None
+        if asked:
+            yield _searching(k, settings)
     em = expectation_maximisation(problem, prior, denoiser, settings, k)
     yield from em.run(settings.em)
     k, x = em.mean(settings.keep if settings.starts else 0) if settings.em else (k, start_image(problem, prior, k))
     kept = em.refined(refiner) if refiner and settings.em and settings.starts else (k, x)
-    if second is None:
+    if second is None or other is None:
         return em, *kept
-    others = []
-    for other in second.kernels(problem):
-        others.append(other)
-        yield _searching(kept[0], settings)
-    same = second.agrees(k, others[-1]) & second.asked(problem) & ~em.spared
-    k, x = (torch.where(same, a, b) for a, b in zip(second.mean(k, x, others[-1]), kept, strict=True))
+    same = second.agrees(k, other) & second.asked(problem) & ~em.spared
+    k, x = (torch.where(same, a, b) for a, b in zip(second.mean(k, x, other), kept, strict=True))
     return em, k, x
 
 
