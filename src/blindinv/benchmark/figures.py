@@ -62,15 +62,17 @@ def _tidy(axes: "Axes", x: str, y: str) -> None:
 
 
 def time_and_quality(records: Sequence[Record], figure: "Figure") -> None:
-    """PSNR over seconds, a point for each row."""
-    axes = figure.subplots()
+    """PSNR over seconds, a point for each row; the legend lists them from best to worst."""
+    axes, points = figure.subplots(), []
     for name, of in by_row(records).items():
         seconds, psnr = fmean(r.cpu_seconds for r in of), fmean(r.figures["psnr_shift"] for r in of)
         if seconds > 1e-3:
-            axes.plot(seconds, psnr, "o")
-            axes.annotate(name, (seconds, psnr), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            points.append((psnr, seconds, name))
+    for i, (psnr, seconds, name) in enumerate(sorted(points, reverse=True)):
+        axes.plot(seconds, psnr, "os^D"[i // 10 % 4], label=name)
     axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.1, y=0.1)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
     _tidy(axes, "processor seconds per photo", "PSNR after the best shift, dB")
 
 

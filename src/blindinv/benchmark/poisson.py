@@ -114,6 +114,7 @@ BENCHES = {
         both_likelihoods,
         (
             *(_column("PSNR", "psnr_shift", 2, level) for level in LEVELS),
+            *(_column("SSIM", "ssim", 3, level) for level in LEVELS),
             *(_column("MNC", "mnc", 3, level) for level in LEVELS),
             CPU_SECONDS,
         ),
