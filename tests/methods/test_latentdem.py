@@ -12,7 +12,7 @@ from blindinv.kernels.motion import motion_kernels
 from blindinv.methods import methods
 from blindinv.methods.default import Default, Refined
 from blindinv.methods.em import start_image
-from blindinv.methods.latentdem import Settings, count_kernel_steps, doubted, shape
+from blindinv.methods.latentdem import Settings, count_kernel_steps, shape
 from blindinv.metrics import best_shift, psnr
 from blindinv.mstep.coarse_to_fine import CoarseToFine
 from blindinv.operators.convolution import CircularConvolution
@@ -153,26 +153,6 @@ def test_large_images_are_tiled_and_share_a_kernel(prior, denoiser, monkeypatch)
     inner = (..., slice(16, -16), slice(16, -16))
     known = deblur(y, prior=prior, denoiser=denoiser, method=QUICK, kernel=k, sigma=SIGMA).image
     assert float(psnr(known[inner], x[inner])) > float(psnr(y[inner], x[inner])) + 1
-
-
-def test_strong_noise_is_taken_for_less():
-    y, settings = torch.full((3, 3, 16, 16), 0.5), Settings()
-    weak, middle, strong = doubted(Deblurring.of(y, torch.tensor([0.02, 0.03, 0.1]), 9), settings).sigma.flatten().tolist()
-    assert (weak, middle) == pytest.approx((0.02, settings.doubt[0])) and strong == pytest.approx(settings.doubt[1] * 0.1)
-    few, many = (doubted(Deblurring.of(y, 0.0, 9, photons=n), settings).sigma for n in (50.0, 5000.0))
-    assert few.shape == y.shape and float(few.mean()) == pytest.approx(settings.doubt[1] * 0.1, rel=1e-4)
-    assert float(many.mean()) == pytest.approx(0.01, rel=1e-4)
-
-
-def test_in_strong_noise_doubt_makes_a_better_picture(prior, denoiser):
-    x, k = photo(160), motion_kernels(1, 13, 0.3, torch.Generator().manual_seed(5))
-    y = CircularConvolution()(x, k)
-    y = y + 0.08 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    made = [
-        deblur(y, method=Default(settings), prior=prior, denoiser=denoiser, kernel=k, sigma=0.08, circular=True).image
-        for settings in (Settings(), Settings(doubt=(0.025, 1.0)))
-    ]
-    assert float(psnr(made[0], x)) > float(psnr(made[1], x)) + 0.1
 
 
 def test_missing_spectra_are_measured(prior):

@@ -23,7 +23,6 @@ from blindinv.methods.em import EM, start_image
 from blindinv.mstep.coarse_to_fine import CoarseToFine, coarse_to_fine, prune
 from blindinv.mstep.hqs import HQS, KernelPrior
 from blindinv.operators.fourier import Spectrum
-from blindinv.operators.noise import level
 from blindinv.parallel import side_by_side
 from blindinv.priors.kernel import KernelRefiner
 from blindinv.priors.latent import LatentPrior
@@ -69,8 +68,6 @@ class Settings:
         from_t: timestep at which the final sampler starts.
         kernel_error: noise, on [0, 1], that the image steps of a blind problem add to sigma (in squares) for what is
             wrong with the kernel.
-        doubt: a noise level, on [0, 1], and a factor: the image steps take what lies above the first for less, by as much as
-            the factor. Both deconvolutions smooth strong noise too much at its true level.
         sparse: share of the sparse-gradient deconvolution in the result (0: the posterior sample alone).
         floor: the least noise level that is assumed, on [0, 1]: the model itself is not better.
         constant_error: the error spectrum without its dependence on t and on frequency (for ablation).
@@ -89,7 +86,6 @@ class Settings:
     steps: int = 16
     from_t: int = 420
     kernel_error: float = 0.005
-    doubt: tuple[float, float] = (0.025, 0.7)
     sparse: float = 0.5
     floor: float = 0.01
     constant_error: bool = False
@@ -212,12 +208,6 @@ def _searching(k: Tensor, settings: Settings) -> Progress:
     return Progress(0, 0, settings.em_t, False, k, None, torch.empty(0))
 
 
-def doubted(problem: Deblurring, settings: Settings) -> Deblurring:
-    """The problem with the noise level that the image steps assume, see `Settings.doubt`."""
-    strong, least = settings.doubt
-    return replace(problem, sigma=problem.sigma * (strong / level(problem.sigma)).clamp(least, 1.0))
-
-
 def image_steps(problem: Deblurring, prior: LatentPrior, em: EM, k: Tensor, x: Tensor, settings: Settings) -> Iterator[Progress]:
     """The final sampler from an image x on the canvas, with kernel k; then the sparse-gradient deconvolution's share."""
     chain = Diffused(prior, prior.schedule.timesteps(settings.steps, settings.from_t), Renoise(), x)
@@ -240,7 +230,7 @@ def _steps(
         em, k, x = yield from kernel_steps(problem, prior, denoiser, settings, refiner)
         extra = torch.where(em.spared, 0.0, settings.kernel_error)
         problem = replace(problem, sigma=(problem.sigma.square() + extra.square()).sqrt())
-    yield from image_steps(doubted(problem, settings), prior, em, k, x, settings)
+    yield from image_steps(problem, prior, em, k, x, settings)
 
 
 def latentdem(
