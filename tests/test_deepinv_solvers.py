@@ -91,7 +91,7 @@ def test_em_finds_the_filter_of_deepinvs_downsampling(scenes, oracle):
         seen = y[i : i + 1] + 0.01 * torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(i))
         chain = Diffused(oracle, oracle.schedule.timesteps(40), DDIM(1.0))
         phi, loss = Estimated(delta(9), Gradient(A, iterations=5)), Measurement(A)
-        move = Descend(loss, lambda t: 10.0, noise=loss.noise)
+        move = Descend(loss, noise=loss.noise, rate=10.0)
         *_, last = solve(seen, chain, phi, move, level, canvas=(48, 48), rng=generators(0, 1))
         right = (last.x - x[i]).square().mean().sqrt() < 0.05
         found.append((bool(right), float(mnc(last.phi, k[i : i + 1]))))
@@ -113,7 +113,7 @@ def test_a_known_part_and_an_estimated_part(scenes, oracle):
     phi = {"gain": Estimated(torch.ones(1, 1, 1, 1), Gradient(Bound(), lambda v: v.clamp(min=0.1))), "gamma": Known(gamma)}
     loss = Measurement(A)
     chain = Diffused(oracle, oracle.schedule.timesteps(30), DDIM(1.0))
-    move = Descend(loss, lambda t: 10.0, noise=loss.noise)
+    move = Descend(loss, noise=loss.noise, rate=10.0)
     *_, last = solve(y, chain, phi, move, torch.full((1, 1, 1, 1), 0.01), rng=generators(0, 1))
     assert (last.x - x).square().mean().sqrt() < 0.05
     assert last.phi["gain"].item() == pytest.approx(0.6, abs=0.02)

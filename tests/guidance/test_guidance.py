@@ -150,6 +150,26 @@ def test_descend_moves_down_hill_and_scales(gaussian):
     torch.testing.assert_close(guided.z0, e.z0)
 
 
+def test_descend_goes_no_further_than_the_noise(gaussian):
+    """Polyak's step of the linearised loss, scaled; the published step where that is shorter; none for a loss below the noise."""
+    A, frame = CIRCULAR
+    y, loss = rand(1, 1, *frame, seed=3), Measurement(A)
+
+    def length(noise, rate, scale):
+        e = estimate(gaussian, y, kernel(), 0.1)
+        plain = Descend(loss)(estimate(gaussian, y, kernel(), 0.1)).shift
+        shift = Descend(loss, lambda t: scale, noise=lambda e: torch.full((1,), noise), rate=rate)(e).shift
+        ratio = (shift * plain).sum() / plain.square().sum()
+        torch.testing.assert_close(shift, ratio * plain)
+        return ratio.item(), (loss(e).item() - noise) / plain.square().sum().item()
+
+    found, polyak = length(0.5, 1e9, 0.25)
+    assert found == pytest.approx(0.25 * polyak)
+    found, _ = length(0.5, polyak / 2, 0.25)
+    assert found == pytest.approx(0.25 * polyak / 2)
+    assert length(1e6, 1e9, 1.0)[0] == 0
+
+
 def test_only_gradients_need_gradients(gaussian):
     A, _ = CIRCULAR
     assert Descend(Measurement(A)).needs_grad

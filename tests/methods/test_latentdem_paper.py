@@ -48,8 +48,11 @@ def test_skip_counts_of_the_paper(schedule, every, above, skipped):
     assert sum(not skip(i, t) for i, t in enumerate(schedule.timesteps(1000))) == skipped
 
 
-def plain_psld(y, k, prior, steps, gamma, omega, seed):
-    """PSLD with DDPM steps, written out: norms of the residual on [-1, 1] and of the gluing term, linear annealing."""
+def plain_psld(y, k, prior, steps, gamma, omega, seed, sigma=0.01):
+    """PSLD with DDPM steps, written out: norms of the residual on [-1, 1] and of the gluing term, linear annealing.
+
+    A step is 1000 / steps long, and at most what brings the linearised loss to the norm of the noise.
+    """
     size, n = y.shape[-2:], k.shape[-1]
     padded = torch.zeros(len(k), 1, *size)
     padded[..., :n, :n] = k
@@ -72,13 +75,16 @@ def plain_psld(y, k, prior, steps, gamma, omega, seed):
         x0 = prior.decode(z0)
         fit = (2 * (y - forward(x0))).flatten(1).norm(dim=1)
         glue = (z0 - prior.encode(adjoint(y) + x0 - adjoint(forward(x0)))).flatten(1).norm(dim=1)
-        grad = torch.autograd.grad((omega * fit + gamma * glue).sum(), z)[0]
+        loss = omega * fit + gamma * glue
+        grad = torch.autograd.grad(loss.sum(), z)[0]
+        excess = (loss - omega * 2 * sigma * y[0].numel() ** 0.5).clamp(min=0)
+        length = (excess / grad.flatten(1).square().sum(1)).clamp(max=1000 / steps).detach().view(-1, 1, 1, 1)
         noise = torch.stack([torch.randn(shape, generator=g) for g in rng])
         alpha = a / b
         mean = (alpha**0.5 * (1 - b) * z + b**0.5 * (1 - alpha) * z0) / (1 - a)
         z = mean + ((1 - b) * (1 - alpha) / (1 - a)) ** 0.5 * (noise if s >= 0 else 0)
         zeta = max(1.0, 1 + 9 * (t - 600) / 400)
-        z = z - grad / zeta
+        z = z - length * grad / zeta
     return x0.detach()
 
 

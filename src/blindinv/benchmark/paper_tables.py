@@ -23,8 +23,12 @@ def schemes(ask: Ask) -> dict[str, Row]:
 
 
 def both_em(ask: Ask) -> dict[str, Row]:
-    """The rows of table 3."""
-    return {"vanilla-em": method_row(methods()["vanilla-em"]), "diffusion-em": method_row(Paper(skip=Skip(16, 0)))}
+    """The rows of table 3; the paper does not say with which skipping its diffusion EM ran."""
+    return {
+        "vanilla-em": method_row(methods()["vanilla-em"]),
+        "diffusion-em": method_row(Paper()),
+        "diffusion-em-f": method_row(Paper(skip=SCHEMES["f-skip-16-0"])),
+    }
 
 
 def both_annealings(ask: Ask) -> dict[str, Row]:
@@ -78,13 +82,13 @@ BENCHES = {
     "table3": Bench(
         "Vanilla EM and diffusion EM",
         "LatentDEM, table 3: 2D deblurring, 1000 steps of Stable Diffusion 1.5 on an A100. Vanilla EM has 18 rounds here; "
-        "diffusion EM is scheme f of table 2.",
+        "`diffusion-em` skips as the paper's text has it (scheme d of table 2), `diffusion-em-f` is scheme f, whose time fits the paper's.",
         both_em,
         (PSNR, SSIM, LPIPS, KERNEL_MSE, MNC, SECONDS, CPU_SECONDS),
         {
             "vanilla-em": {"PSNR, best shift": "20.43", "SSIM": ".561", "LPIPS": ".419"}
             | {"kernel MSE": ".024", "MNC": ".124", "s": "7200"},
-            "diffusion-em": {"PSNR, best shift": "22.23", "SSIM": ".695", "LPIPS": ".183"}
+            "diffusion-em-f": {"PSNR, best shift": "22.23", "SSIM": ".695", "LPIPS": ".183"}
             | {"kernel MSE": ".023", "MNC": ".502", "s": "90"},
         },
         None,
@@ -92,9 +96,12 @@ BENCHES = {
             Goal("diffusion EM faster", "≥ 20 times (paper: 80)", partial(faster, "diffusion-em", "vanilla-em", 20)),
             Goal("its PSNR", "higher (paper: +1.8 dB)", above("psnr_shift", "diffusion-em", "vanilla-em", 0)),
             Goal("its MNC", "higher (paper: +.38)", above("mnc", "diffusion-em", "vanilla-em", 0, "")),
+            Goal("scheme f faster", "≥ 20 times (paper: 80)", partial(faster, "diffusion-em-f", "vanilla-em", 20)),
+            Goal("its PSNR", "higher (paper: +1.8 dB)", above("psnr_shift", "diffusion-em-f", "vanilla-em", 0)),
+            Goal("its MNC", "higher (paper: +.38)", above("mnc", "diffusion-em-f", "vanilla-em", 0, "")),
         ),
-        limit=2,
-        steps=50,
+        limit=4,
+        steps=100,
     ),
     "annealing": Bench(
         "Annealing",
@@ -104,7 +111,7 @@ BENCHES = {
         None,
         kernel_curves,
         (Goal("MNC with annealing beside without", "higher", above("mnc", "annealed", "not-annealed", 0, "")),),
-        limit=4,
+        limit=16,
         steps=100,
         watch=kernel_figures,
     ),

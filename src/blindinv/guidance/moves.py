@@ -26,33 +26,35 @@ def constant(t: int) -> float:
 
 @dataclass(frozen=True)
 class Descend:
-    """After the reverse step: z_s <- z_s - scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1; BlindDPS, algorithm 1).
+    """After the reverse step: z_s <- z_s - rate scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1; BlindDPS, algorithm 1).
 
     Diffused parts of phi move along their own gradients of the same loss.
 
     Args:
         loss: of the posterior mean.
-        scale: step size at t; 1 / zeta_t of LatentDEM's eq. 9 for annealing consistency.
-        parts: step sizes of diffused parts at their own t, by name; a part that is not named takes `scale` at the image's t.
-        noise: the loss that the noise of y alone has, (B,): if given, no step of the image is longer than Polyak's,
+        scale: weight of the likelihood at t; 1 / zeta_t of LatentDEM's eq. 9 for annealing consistency.
+        parts: step sizes of diffused parts at their own t, by name; a part that is not named moves as far as the image may.
+        noise: the loss that the noise of y alone has, (B,): if given, `rate` is for the image no longer than Polyak's step,
             (loss - noise) / |grad|^2, which is where the linearised loss comes down to that. Runs of few, long steps need it.
+        rate: step size where `scale` is 1.
     """
 
     loss: Loss
     scale: Callable[[int], float] = constant
     parts: Mapping[str, Callable[[int], float]] = field(default_factory=dict)
     noise: Callable[[Estimate], Tensor] | None = None
+    rate: float = 1.0
     needs_grad: bool = True
 
     def __call__(self, e: Estimate) -> Guided:
         """Keeps z0, asks for shifts."""
         value, image, parts = _gradients(self.loss, e)
-        rate = {k: self.parts[k](e.parts[k].t) if k in self.parts else self.scale(e.t) for k in parts}
-        length: Tensor | float = self.scale(e.t)
+        rates = {k: self.parts[k](e.parts[k].t) if k in self.parts else self.rate * self.scale(e.t) for k in parts}
+        length: Tensor | float = self.rate
         if self.noise is not None:
             polyak = (value - self.noise(e)).clamp(min=0) / image.square().sum((-3, -2, -1)).clamp(min=1e-12)
-            length = polyak.clamp(max=length).view(-1, 1, 1, 1)
-        return Guided(e.z0, length * image, e.x0, {k: rate[k] * g for k, g in parts.items()})
+            length = polyak.clamp(max=self.rate).view(-1, 1, 1, 1)
+        return Guided(e.z0, self.scale(e.t) * length * image, e.x0, {k: rates[k] * g for k, g in parts.items()})
 
 
 @dataclass(frozen=True)

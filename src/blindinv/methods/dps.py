@@ -29,9 +29,8 @@ def dps(problem: Deblurring, prior: Prior, steps: int = 1000, rate: float = 0.3,
     Raises:
         ValueError: the kernel is not known.
     """
-    scale = rate * len(prior.schedule) / steps
     loss = Measurement(problem.A)
-    move = Descend(loss, lambda t: scale, noise=loss.noise)
+    move = Descend(loss, noise=loss.noise, rate=rate * len(prior.schedule) / steps)
     return sample_known(problem, prior, steps, step, move, "dps")
 
 

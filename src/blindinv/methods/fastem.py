@@ -99,8 +99,8 @@ class FastEM:
     def _e_step(self, problem: Deblurring, models: Models, pace: float) -> tuple[Guidance, Step]:
         if self.pseudo_inverse:
             return PseudoInverse(problem.A, error_spectrum(models.prior, problem)), DDIM(1.0)
-        loss, scale = Measurement(problem.A), self.rate * pace
-        return Descend(loss, lambda t: scale, noise=loss.noise), DDPM()
+        loss = Measurement(problem.A)
+        return Descend(loss, noise=loss.noise, rate=self.rate * pace), DDPM()
 
 
 METHODS: dict[str, Method] = {

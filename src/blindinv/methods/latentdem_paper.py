@@ -85,7 +85,9 @@ def latentdem_paper(
     """E-step by eqs. 8, 9 and 16, M-step by eqs. 11, 17-19 from a delta kernel; with a known kernel this is PSLD.
 
     The losses are norms rather than squared norms over 2 sigma^2, as in the released code: this is the scale at
-    which gamma = 0.1 and omega = 1 were published.
+    which gamma = 0.1 and omega = 1 were published, for 1000 steps. Fewer steps are longer in proportion, and no step is longer
+    than Polyak's to the norm of the noise (see `Descend`): without the one a short run hardly sees the measurement, and
+    without the other a step near the end overshoots.
 
     Args:
         problem: what to deblur.
@@ -99,13 +101,15 @@ def latentdem_paper(
         step: reverse step; DDPM in algorithm 1.
     """
     A = problem.A
-    loss = Combined(((omega, Measurement(A)), (gamma, Glue(A, prior.encode))))
+    fit = Measurement(A)
+    loss = Combined(((omega, fit), (gamma, Glue(A, prior.encode))))
+    move = Descend(loss, anneal, noise=lambda e: omega * fit.noise(e), rate=len(prior.schedule) / steps)
     start = delta(problem.kernel_size, len(problem.y)).to(problem.y)
     phi: Unknown = Estimated(start, HQS(A, denoiser, centre=True))
     if problem.kernel is not None:
         phi = Known(problem.kernel)
     x = Diffused(prior, prior.schedule.timesteps(steps), step)
-    return solve(problem.y, x, phi, Descend(loss, anneal), problem.sigma, canvas=problem.canvas, active=skip, rng=problem.rng)
+    return solve(problem.y, x, phi, move, problem.sigma, canvas=problem.canvas, active=skip, rng=problem.rng)
 
 
 PAPER = About(
