@@ -57,7 +57,7 @@ def fake_deblur(
     return Result(x, k, level(problem.sigma), [])
 
 
-def fake_models(method, *, prior, kernel_prior, restorer, device):
+def fake_models(method, *, prior, kernel_prior, restorer, device, dtype):
     if prior == "sd":
         raise ImportError("Stable Diffusion needs transformers: pip install 'blindinv[sd]'")
     if prior not in (None, "photos"):
@@ -242,6 +242,7 @@ BAD = {
     "samples": (["face.png", "--samples", "0"], "--samples 0"),
     "seed": (["face.png", "--seed", "-1"], "--seed -1"),
     "device": (["face.png", "--device", "abacus"], "--device abacus"),
+    "precision": (["face.png", "--precision", "half"], "--precision half"),
     "threads": (["face.png", "--threads", "0"], "--threads 0"),
     "folder": (["."], "not a file"),
 }

@@ -62,6 +62,7 @@ def deblur(
     linear: given.Linear = False,
     seed: given.Seed = 0,
     device: given.Device = "auto",
+    precision: given.Precision = "auto",
     threads: given.Threads = None,
     json: given.Json = False,
 ) -> None:
@@ -91,6 +92,7 @@ def deblur(
             linear=linear,
             seed=seed,
             device=parse_device(device),
+            precision=precision,
         )
         _deblur_all(photos, out, settings, json)
 

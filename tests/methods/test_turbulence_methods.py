@@ -82,7 +82,8 @@ def test_without_turbulence_there_is_no_tilt_and_with_a_known_kernel_it_is_kept(
     assert not result.tilt.any() and torch.equal(result.kernel, k)
 
 
-def test_samples_of_a_batch_do_not_touch_each_other(prior, astronaut):
+def test_samples_of_a_batch_do_not_touch_each_other(astronaut):
+    prior = load_prior("photos", dtype=torch.float32)
     x = torch.cat([astronaut[..., :64, :80], astronaut[..., 90:154, 100:180]])
     y, _ = observe(x, 1.5, 17)
     settings = dict(method=QUICK, prior=prior, kernel_size=17, sigma=SIGMA, circular=True)

@@ -82,7 +82,7 @@ BENCHES = {
     "table3": Bench(
         "Vanilla EM and diffusion EM",
         "LatentDEM, table 3: 2D deblurring, 1000 steps of Stable Diffusion 1.5 on an A100. Vanilla EM has 18 rounds here; "
-        "`diffusion-em` skips as the paper's text has it (scheme d of table 2), `diffusion-em-f` is scheme f, whose time fits the paper's.",
+        "`diffusion-em` skips as the paper's text has it (scheme d of table 2), `diffusion-em-f` as the fastest scheme.",
         both_em,
         (PSNR, SSIM, LPIPS, KERNEL_MSE, MNC, SECONDS, CPU_SECONDS),
         {

@@ -16,6 +16,7 @@ from blindinv.benchmark.cases import Batch, Case, Figures, Task
 from blindinv.benchmark.records import Record, append, key, read, sha256, versions
 from blindinv.benchmark.rows import Context, Row
 from blindinv.photo.pictures import kernel_picture
+from blindinv.precision import quick_dtype
 from blindinv.solve import Progress
 
 Keep = Callable[[str, Case, Tensor, Tensor], None]
@@ -60,6 +61,8 @@ class Plan:
     def config(self, row: Row) -> dict[str, Any]:
         """The resolved settings of a row."""
         config = self.task.config | {"batch": self.batch, "device": self.context.device}
+        if row.needs:
+            config["precision"] = str(quick_dtype(self.context.device)).removeprefix("torch.")
         if "prior" in row.needs:
             config["prior"] = self.context.prior_name or row.own_prior
         if row.settings:

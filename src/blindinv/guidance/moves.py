@@ -26,7 +26,7 @@ def constant(t: int) -> float:
 
 @dataclass(frozen=True)
 class Descend:
-    """After the reverse step: z_s <- z_s - rate scale(t) grad loss (DPS and PSLD; LatentDEM's algorithm 1; BlindDPS, algorithm 1).
+    """After the reverse step: z_s <- z_s - rate scale(t) grad loss (DPS; PSLD; algorithm 1 of LatentDEM and of BlindDPS).
 
     Diffused parts of phi move along their own gradients of the same loss.
 

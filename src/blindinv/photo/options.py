@@ -24,5 +24,6 @@ TrueKernel = Annotated[Path | None, typer.Option(metavar="FILE", readable=False,
 Linear = Annotated[bool, typer.Option("--linear", help="Undo the sRGB curve first and work in linear light.")]
 Seed = Annotated[int, typer.Option(metavar="N", help="Of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N")]
+Precision = Annotated[str, typer.Option(help="Of the networks: auto (the quickest), float32, bfloat16")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="Threads on the processor. Default: all its cores.")]
 Json = Annotated[bool, typer.Option("--json", help="Print each report as a line of JSON.")]

@@ -17,6 +17,7 @@ from blindinv.methods.method import Models
 from blindinv.metrics import best_shift, psnr, ssim
 from blindinv.photo.job import Job
 from blindinv.photo.settings import Settings
+from blindinv.precision import precisions
 from blindinv.zoo.shipped import weights_hash
 
 PACKAGES = ("blindinv", "torch", "diffusers", "numpy", "pillow")
@@ -53,6 +54,7 @@ def report(job: Job, settings: Settings, models: Models, sigma: Tensor, seconds:
         "shipped_files_sha256": weights_hash(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(settings.device),
+        "precision": precisions(vars(models), settings.device),
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 3),
         "peak_memory_mib": peak_memory(settings.device),

@@ -32,6 +32,7 @@ def models_for(settings: Settings) -> Models:
             kernel_prior=settings.kernel_prior,
             restorer=settings.restorer,
             device=settings.device,
+            dtype=settings.dtype,
         )
 
 

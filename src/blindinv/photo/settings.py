@@ -8,6 +8,8 @@ import torch
 
 from blindinv.photo.errors import PhotoError
 
+PRECISIONS = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +33,7 @@ class Settings:
         linear: whether to work in linear light.
         seed: of all random numbers.
         device: such as "cpu" or "cuda".
+        precision: that networks compute in: "auto", "float32" or "bfloat16".
     """
 
     method: str = "latentdem"
@@ -50,6 +53,7 @@ class Settings:
     linear: bool = False
     seed: int = 0
     device: str = "cpu"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Check what can be checked without a photo."""
@@ -63,6 +67,13 @@ class Settings:
             raise PhotoError(f"--samples {self.samples}: give 1 or more")
         if self.seed < 0:
             raise PhotoError(f"--seed {self.seed}: give 0 or more")
+        if self.precision not in PRECISIONS:
+            raise PhotoError(f"--precision {self.precision}: give {', '.join(PRECISIONS)}")
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Of `precision`; None for the quickest of the device."""
+        return PRECISIONS[self.precision]
 
 
 def parse_sigma(text: str) -> float | None:

@@ -63,6 +63,7 @@ def models_for_turbulence(settings: TurbulenceSettings) -> Models:
             tilt_prior=settings.tilt_prior,
             strength=settings.strength,
             device=settings.device,
+            dtype=settings.dtype,
         )
 
 

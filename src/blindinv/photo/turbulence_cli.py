@@ -39,6 +39,7 @@ def turbulence(
     linear: given.Linear = False,
     seed: given.Seed = 0,
     device: given.Device = "auto",
+    precision: given.Precision = "auto",
     threads: given.Threads = None,
     json: given.Json = False,
 ) -> None:
@@ -70,6 +71,7 @@ def turbulence(
             linear=linear,
             seed=seed,
             device=parse_device(device),
+            precision=precision,
         )
         _restore_all(photos, out, settings, json)
 

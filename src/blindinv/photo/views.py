@@ -20,6 +20,7 @@ from blindinv.photo.read import read_photo
 from blindinv.photo.report import PACKAGES, device_name, peak_memory
 from blindinv.photo.views_pictures import degrees, rgba_picture, sheet, write_turntable
 from blindinv.photo.views_settings import ViewsSettings
+from blindinv.precision import precisions
 from blindinv.priors.view import ViewPrior
 from blindinv.views.camera import Camera, transforms
 from blindinv.views.heights import USUAL
@@ -104,7 +105,7 @@ def view_prior_for(settings: ViewsSettings) -> ViewPrior:
     Raises:
         PhotoError: it is unknown, or an extra is missing.
     """
-    kind = torch.float16 if settings.half else torch.float32
+    kind = torch.float16 if settings.half else None
     try:
         return load_view_prior(settings.prior, device=settings.device, dtype=kind)
     except (ValueError, ImportError, OSError) as error:
@@ -165,6 +166,7 @@ def views_report(
         "licence": getattr(prior, "licence", None),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": device_name(settings.device),
+        "precision": precisions({"prior": prior}, settings.device),
         "threads": torch.get_num_threads(),
         "seconds": round(sum(seconds.values()), 3),
         "seconds_of": {name: round(value, 3) for name, value in seconds.items()},

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from blindinv.kernels.measure import normalize
+from blindinv.precision import computing
 from blindinv.schedule import Schedule
 
 FLOOR = 0.05
@@ -106,14 +107,17 @@ class KernelDiffusion(KernelStates, nn.Module):
         denoiser: (z_t, t (B,) integer) -> E[z_0 | z_t].
         schedule: noise schedule of the denoiser.
         size: of the kernels.
+        dtype: as of `LatentPrior`.
     """
 
-    def __init__(self, denoiser: nn.Module, schedule: Schedule, size: int) -> None:
+    def __init__(self, denoiser: nn.Module, schedule: Schedule, size: int, dtype: torch.dtype | None = torch.float32) -> None:
         nn.Module.__init__(self)
         KernelStates.__init__(self, size, schedule)
-        self.denoiser = denoiser
+        self.denoiser, self.dtype = denoiser, dtype
 
     def denoise(self, z_t: Tensor, t: int) -> Tensor:
         """E[z_0 | z_t], clipped to [-1, 1] as in the released code of BlindDPS; gradients pass as if it were not."""
-        z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        with computing(z_t.device, self.dtype):
+            z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        z0 = z0.to(z_t.dtype)
         return z0 + (z0.clamp(-1, 1) - z0).detach()

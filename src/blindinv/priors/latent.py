@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from blindinv.operators.fourier import Spectrum, fft
+from blindinv.precision import computing
 from blindinv.protocols import Prior, generators, randn
 from blindinv.schedule import Schedule
 
@@ -24,6 +25,8 @@ class LatentPrior(nn.Module):
         scale: per channel, (C,).
         spectrum: error spectrum R_t of decode(E[z_0 | z_t]), if it was measured.
         image_spectrum: radial power of images around their mean colour, if it was measured.
+        dtype: that the networks compute in, None: the quickest of the device (see `precision`). What goes in and comes out is
+            as precise as the input.
     """
 
     autoencoder: Any
@@ -41,9 +44,10 @@ class LatentPrior(nn.Module):
         scale: Tensor | float = 1.0,
         spectrum: Spectrum | None = None,
         image_spectrum: Spectrum | None = None,
+        dtype: torch.dtype | None = torch.float32,
     ) -> None:
         super().__init__()
-        self.autoencoder, self.denoiser = autoencoder, denoiser
+        self.autoencoder, self.denoiser, self.dtype = autoencoder, denoiser, dtype
         self.schedule, self.channels, self.factor = schedule, channels, factor
         self.spectrum, self.image_spectrum = spectrum, image_spectrum
         self.register_buffer("shift", torch.as_tensor(shift).float().reshape(1, -1, 1, 1))
@@ -55,17 +59,22 @@ class LatentPrior(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> (B, C, H/f, W/f)."""
-        z = self.autoencoder.encode((2 * x - 1).contiguous(memory_format=torch.channels_last))
-        return (z - self.shift) / self.scale
+        with computing(x.device, self.dtype):
+            z = self.autoencoder.encode((2 * x - 1).contiguous(memory_format=torch.channels_last))
+        return (z.to(x.dtype) - self.shift) / self.scale
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, C, h, w) -> images, about [0, 1], not clipped."""
         z = (z * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-        return 0.5 + 0.5 * self.autoencoder.decode(z)
+        with computing(z.device, self.dtype):
+            x = self.autoencoder.decode(z)
+        return 0.5 + 0.5 * x.to(z.dtype)
 
     def denoise(self, z_t: Tensor, t: int) -> Tensor:
         """E[z_0 | z_t]."""
-        return self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        with computing(z_t.device, self.dtype):
+            z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        return z0.to(z_t.dtype)
 
 
 LEVELS = (0, 25, 50, 100, 150, 200, 300, 420, 550, 700, 850, 999)

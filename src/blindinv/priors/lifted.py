@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blindinv.precision import computing
 from blindinv.priors.autoencoder import PatchAutoencoder
 from blindinv.priors.view import Condition, noise_of
 from blindinv.schedule import Schedule
@@ -126,6 +127,7 @@ class LiftedViews(nn.Module):
         schedule: of the diffusion.
         size: side of the pictures.
         code: channels that the denoiser gets of what the wanted camera sees.
+        dtype: as of `LatentPrior`; geometry is float32 always.
 
     Attributes:
         shift, scale: (C, 1, 1) of the latents, which are centred and scaled by them.
@@ -138,9 +140,18 @@ class LiftedViews(nn.Module):
     guidance = 4.0
 
     def __init__(
-        self, autoencoder: PatchAutoencoder, encoder: Any, lift: Lift, unet: Any, schedule: Schedule, size: int, code: int = 40
+        self,
+        autoencoder: PatchAutoencoder,
+        encoder: Any,
+        lift: Lift,
+        unet: Any,
+        schedule: Schedule,
+        size: int,
+        code: int = 40,
+        dtype: torch.dtype | None = torch.float32,
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.autoencoder, self.encoder, self.lift, self.unet = autoencoder, encoder, lift, unet
         self.schedule, self.size, self.factor = schedule, size, autoencoder.factor
         channels = autoencoder.config["latent_channels"]
@@ -158,15 +169,21 @@ class LiftedViews(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] -> z."""
-        return (self.autoencoder.encode(2 * x - 1) - self.shift) / self.scale
+        with computing(x.device, self.dtype):
+            z = self.autoencoder.encode(2 * x - 1)
+        return (z.to(x.dtype) - self.shift) / self.scale
 
     def decode(self, z: Tensor) -> Tensor:
         """z -> images, about [0, 1], not clipped."""
-        return 0.5 + 0.5 * self.autoencoder.decode(z * self.scale + self.shift)
+        with computing(z.device, self.dtype):
+            x = self.autoencoder.decode(z * self.scale + self.shift)
+        return 0.5 + 0.5 * x.to(z.dtype)
 
     def condition(self, image: Tensor, polar: Tensor) -> Condition:
         """Features (N, C, H/2, W/2) of images (N, 3, H, W) in [0, 1]; they do not depend on the polar angles."""
-        return Condition({"features": self.features(2 * image - 1)}, polar)
+        with computing(image.device, self.dtype):
+            features = self.features(2 * image - 1)
+        return Condition({"features": features.to(image.dtype)}, polar)
 
     def features(self, x: Tensor) -> Tensor:
         """(N, C, H/2, W/2) of pictures in [-1, 1]."""
@@ -231,7 +248,8 @@ class LiftedViews(nn.Module):
 
     def _noise(self, z: Tensor, t: int, b: Tensor, code: Tensor, spread: Tensor) -> Tensor:
         times = torch.full((len(z),), t, device=z.device, dtype=torch.long)
-        w, c, f = self.correction(z, times, b, code, spread)
+        with computing(z.device, self.dtype):
+            w, c, f = self.correction(z, times, b, code, spread)
         return noise_of(w + c * f, z, self.schedule.at(t))
 
 

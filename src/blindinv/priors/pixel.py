@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from blindinv.operators.fourier import Spectrum
+from blindinv.precision import computing
 from blindinv.schedule import Schedule
 
 
@@ -16,6 +17,7 @@ class PixelPrior(nn.Module):
         channels: of the images.
         spectrum: error spectrum R_t of decode(E[z_0 | z_t]), if it was measured.
         image_spectrum: radial power of images around their mean colour, if it was measured.
+        dtype: as of `LatentPrior`.
     """
 
     def __init__(
@@ -25,8 +27,10 @@ class PixelPrior(nn.Module):
         channels: int = 3,
         spectrum: Spectrum | None = None,
         image_spectrum: Spectrum | None = None,
+        dtype: torch.dtype | None = torch.float32,
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.denoiser, self.schedule, self.channels = denoiser, schedule, channels
         self.spectrum, self.image_spectrum = spectrum, image_spectrum
 
@@ -44,4 +48,6 @@ class PixelPrior(nn.Module):
 
     def denoise(self, z_t: Tensor, t: int) -> Tensor:
         """E[z_0 | z_t]."""
-        return self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        with computing(z_t.device, self.dtype):
+            z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        return z0.to(z_t.dtype)

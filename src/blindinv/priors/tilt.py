@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from blindinv.precision import computing
 from blindinv.schedule import Schedule
 
 SCALE = 0.41
@@ -16,11 +17,14 @@ class TiltDiffusion(nn.Module):
         denoiser: (z_t, t (B,) integer) -> E[z_0 | z_t], for fields of about unit variance.
         schedule: noise schedule of the denoiser.
         scale: pixels per unit of z.
+        dtype: as of `LatentPrior`.
     """
 
-    def __init__(self, denoiser: nn.Module, schedule: Schedule, scale: float = SCALE) -> None:
+    def __init__(
+        self, denoiser: nn.Module, schedule: Schedule, scale: float = SCALE, dtype: torch.dtype | None = torch.float32
+    ) -> None:
         super().__init__()
-        self.denoiser, self.schedule, self.scale = denoiser, schedule, scale
+        self.denoiser, self.schedule, self.scale, self.dtype = denoiser, schedule, scale, dtype
 
     def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of z for images (B, C, H, W): (B, 2, H, W)."""
@@ -36,4 +40,6 @@ class TiltDiffusion(nn.Module):
 
     def denoise(self, z_t: Tensor, t: int) -> Tensor:
         """E[z_0 | z_t]."""
-        return self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        with computing(z_t.device, self.dtype):
+            z0 = self.denoiser(z_t, torch.full((len(z_t),), t, device=z_t.device))
+        return z0.to(z_t.dtype)

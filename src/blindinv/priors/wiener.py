@@ -116,7 +116,8 @@ class WienerDenoiser(nn.Module):
         """(w, c_t, F) of the formula above; t is (B,), integer."""
         abar = self.abar[t]
         a = abar.view(-1, 1, 1, 1)
-        w, c = self.gaussian(z_t, abar)
+        with torch.autocast(z_t.device.type, enabled=False):
+            w, c = self.gaussian(z_t, abar)
         x = torch.cat([(z_t - a.sqrt() * w) / (1 - a).sqrt(), w], 1).contiguous(memory_format=torch.channels_last)
         out = self.network(x, t)
         return w, c, getattr(out, "sample", out)

@@ -20,7 +20,7 @@ def load_prior(
     name: str | PathLike[str],
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     prompt: str = "",
     local_only: bool = False,
 ) -> LatentPrior | PixelPrior:
@@ -34,8 +34,9 @@ def load_prior(
             (model_index.json and a folder per component); a .safetensors checkpoint of Stable Diffusion 1.x in the original
             layout; or a hub id "owner/name".
         device: of the networks.
-        dtype: of the networks of a folder, file or hub id (bfloat16 is safer than float16 where gradients pass);
-            images and latents outside them are float32 always, and shipped priors are float32 throughout.
+        dtype: that the networks compute in (bfloat16 is safer than float16 where gradients pass); images and latents outside
+            them are float32 always. None: for shipped priors and yours the quickest of the device, which is bfloat16 on CUDA
+            and on CPUs with matrix units and float32 elsewhere; for folders, other files and hub ids float32.
         prompt: text condition of Stable Diffusion, default the empty prompt; no classifier-free guidance.
         local_only: take a hub id from the cache of earlier downloads, without the network.
 
@@ -47,16 +48,21 @@ def load_prior(
     return _load(str(name), dtype, prompt, local_only).to(device)
 
 
-def _load(name: str, dtype: torch.dtype, prompt: str, local_only: bool) -> LatentPrior | PixelPrior:
+def _load(name: str, dtype: torch.dtype | None, prompt: str, local_only: bool) -> LatentPrior | PixelPrior:
     from blindinv.zoo.shipped import SHIPPED, is_ours, load_own, load_shipped
 
     path = Path(name).expanduser()
     if name in SHIPPED:
         if prompt:
             raise ValueError(f"the prior '{name}' takes no text: leave the prompt out")
-        return copy.deepcopy(load_shipped(name))  # the shipped one is cached, and this one may go to another device
+        prior = copy.deepcopy(load_shipped(name))  # the shipped one is cached, and this one may go to another device
+        prior.dtype = dtype
+        return prior
     if path.is_file() and is_ours(path):
-        return load_own(path, prompt)
+        prior = load_own(path, prompt)
+        prior.dtype = dtype
+        return prior
+    dtype = dtype or torch.float32
     if path.is_file():
         from blindinv.zoo.single_file import load_file
 
@@ -103,19 +109,24 @@ def load_kernel_denoiser() -> KernelDenoiser:
     return load()
 
 
-def load_kernel_prior(name: str | PathLike[str] = "kernels64", *, device: torch.device | str = "cpu") -> KernelDiffusion:
-    """A diffusion prior of blur kernels, float32.
+def load_kernel_prior(
+    name: str | PathLike[str] = "kernels64", *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> KernelDiffusion:
+    """A diffusion prior of blur kernels.
 
     Args:
         name: "kernels64", the shipped one, of 64x64 pixels; or a weights file of `blindinv train kernel-prior`.
         device: of the network.
+        dtype: that it computes in, None: the quickest of the device (as in `load_prior`).
 
     Raises:
         ValueError: neither, or weights of something else.
     """
     from blindinv.zoo.shipped import KERNEL_PRIOR, build_kernel_prior, read_kind
 
-    return build_kernel_prior(*read_kind(_weights_file(name, "kernels64"), KERNEL_PRIOR)).to(device)
+    prior = build_kernel_prior(*read_kind(_weights_file(name, "kernels64"), KERNEL_PRIOR)).to(device)
+    prior.dtype = dtype
+    return prior
 
 
 def load_kernel_refiner(name: str | PathLike[str] = "kernel_refiner", *, device: torch.device | str = "cpu") -> KernelRefiner:
@@ -133,19 +144,24 @@ def load_kernel_refiner(name: str | PathLike[str] = "kernel_refiner", *, device:
     return build_kernel_refiner(*read_kind(_weights_file(name, "kernel_refiner"), KERNEL_REFINER)).to(device)
 
 
-def load_tilt_prior(name: str | PathLike[str] = "tilt", *, device: torch.device | str = "cpu") -> TiltDiffusion:
-    """A diffusion prior of the tilt maps of turbulence, for any image size, float32.
+def load_tilt_prior(
+    name: str | PathLike[str] = "tilt", *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> TiltDiffusion:
+    """A diffusion prior of the tilt maps of turbulence, for any image size.
 
     Args:
         name: "tilt", the shipped one; or a weights file of `blindinv train tilt-prior`.
         device: of the network.
+        dtype: that it computes in, None: the quickest of the device (as in `load_prior`).
 
     Raises:
         ValueError: neither, or weights of something else.
     """
     from blindinv.zoo.shipped import TILT_PRIOR, build_tilt_prior, read_kind
 
-    return build_tilt_prior(*read_kind(_weights_file(name, "tilt"), TILT_PRIOR)).to(device)
+    prior = build_tilt_prior(*read_kind(_weights_file(name, "tilt"), TILT_PRIOR)).to(device)
+    prior.dtype = dtype
+    return prior
 
 
 def _weights_file(name: str | PathLike[str], shipped: str) -> Path:

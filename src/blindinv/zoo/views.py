@@ -15,7 +15,7 @@ def load_view_prior(
     name: str | PathLike[str] = "objects",
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     stable: bool | None = None,
     local_only: bool = False,
 ) -> ViewPrior:
@@ -25,7 +25,7 @@ def load_view_prior(
         name: "objects", which is shipped; a weights file of `blindinv train views`; or a folder, an original checkpoint or a hub
             id of Zero123 (see `load_zero123`). Only a hub id uses the network.
         device: of the networks.
-        dtype: of Zero123's networks.
+        dtype: that the networks compute in; None: float32 for Zero123, for others as in `load_prior`.
         stable: as in `load_zero123`.
         local_only: take a hub id from the cache of earlier downloads, without the network.
 
@@ -38,5 +38,8 @@ def load_view_prior(
 
     path = WEIGHTS / f"{name}.safetensors" if str(name) in SHIPPED_VIEWS else Path(name).expanduser()
     if path.is_file() and is_ours(path):
-        return build_view_prior(*read_kind(path, VIEW_PRIOR)).to(device)
-    return load_zero123(path if path.exists() else name, device=device, dtype=dtype, stable=stable, local_only=local_only)
+        prior = build_view_prior(*read_kind(path, VIEW_PRIOR)).to(device)
+        prior.dtype = dtype
+        return prior
+    kind = dtype or torch.float32
+    return load_zero123(path if path.exists() else name, device=device, dtype=kind, stable=stable, local_only=local_only)
