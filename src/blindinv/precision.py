@@ -21,7 +21,7 @@ def quick_dtype(device: torch.device | str) -> torch.dtype:
 def computing(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """What a network runs in: its products are in `dtype` (None: in `quick_dtype`), its weights stay as they are.
 
-    With float32 nothing changes. Float64 inputs are never rounded.
+    With float32 nothing changes.
     """
     dtype = quick_dtype(device) if dtype is None else dtype
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

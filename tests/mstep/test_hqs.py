@@ -5,7 +5,7 @@ import torch
 
 from blindinv.kernels.measure import centre_of_mass, delta, mnc, resize_support
 from blindinv.kernels.motion import motion_kernels
-from blindinv.mstep.hqs import HQS, data_step, l1, l2
+from blindinv.mstep.hqs import HQS, DataStep, l1, l2
 from blindinv.operators.convolution import CircularConvolution, FreeConvolution
 from blindinv.operators.fourier import Spectrum, fft, ifft, otf, psf
 
@@ -34,13 +34,13 @@ def test_data_step_is_dense_least_squares(size, coloured, dense):
         X = dense(lambda z, c=c: CircularConvolution()(x[:, c : c + 1], z), (1, n, n))
         left, right = left + X.T @ W @ X, right + X.T @ W @ y[0, c].flatten()
     expected = torch.linalg.solve(left, right).view(1, 1, n, n)
-    torch.testing.assert_close(data_step(y, x, k, spread, weight), expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(DataStep.of(y, x, weight)(k, spread), expected, atol=1e-9, rtol=0)
 
 
 def test_data_step_cuts_the_minimiser_of_the_torus():
     y, x, k = rand(2, 3, 16, 16), rand(2, 3, 16, 16, seed=1), rand(2, 1, 5, 5, seed=2)
-    whole = data_step(y, x, resize_no_norm(k, 16), 0.3, torch.ones((), dtype=torch.float64))
-    torch.testing.assert_close(data_step(y, x, k, 0.3, torch.ones((), dtype=torch.float64)), whole[..., 6:11, 6:11])
+    whole = DataStep.of(y, x, torch.ones((), dtype=torch.float64))(resize_no_norm(k, 16), 0.3)
+    torch.testing.assert_close(DataStep.of(y, x, torch.ones((), dtype=torch.float64))(k, 0.3), whole[..., 6:11, 6:11])
 
 
 def resize_no_norm(k, n):

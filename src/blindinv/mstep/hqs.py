@@ -25,25 +25,42 @@ def l2(k: Tensor, sigma: float) -> Tensor:
     return k / (1 + sigma**2)
 
 
-def data_step(y: Tensor, x: Tensor, k: Tensor, delta: float, weight: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class DataStep:
     """argmin_Z 1/2 |y - Z * x|^2_W + delta/2 |Z - k|^2 in closed form, over all colour channels (LatentDEM, eqs. 11, 18).
 
-    Args:
-        y: (B, C, H, W) on the torus.
-        x: (B, C, H, W).
-        k: (B, 1, n, n), the current kernel.
-        delta: strength of the split.
-        weight: W, inverse noise power per frequency, broadcastable to (B, 1, H, W // 2 + 1).
-
-    Returns:
-        (B, 1, n, n): the minimiser, cut to the support of k.
+    Attributes:
+        top, bottom: W sum_c conj(X_c) Y_c and W sum_c |X_c|^2, (B, 1, H, W // 2 + 1).
+        size: (H, W).
     """
-    size = size_of(y)
-    # ortho transforms carry 1/sqrt(N); the kernel's transfer function does not: N appears once, at delta.
-    X, Y, pixels = fft(x), fft(y), size[0] * size[1]
-    top = (X.conj() * Y).sum(1, keepdim=True) * weight + delta / pixels * otf(k, size)
-    bottom = X.abs().square().sum(1, keepdim=True) * weight + delta / pixels
-    return psf(top / bottom, size, k.shape[-1])
+
+    top: Tensor
+    bottom: Tensor
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, y: Tensor, x: Tensor, weight: Tensor) -> "DataStep":
+        """From images on the torus.
+
+        Args:
+            y: (B, C, H, W).
+            x: (B, C, H, W).
+            weight: W, inverse noise power per frequency, broadcastable to (B, 1, H, W // 2 + 1).
+        """
+        X, Y = fft(x), fft(y)
+        top, bottom = (X.conj() * Y).sum(1, keepdim=True), X.abs().square().sum(1, keepdim=True)
+        return cls(top * weight, bottom * weight, size_of(y))
+
+    def __call__(self, k: Tensor, delta: float) -> Tensor:
+        """The minimiser (B, 1, n, n), cut to the support of k.
+
+        Args:
+            k: (B, 1, n, n), the current kernel.
+            delta: strength of the split.
+        """
+        # ortho transforms carry 1/sqrt(N); the kernel's transfer function does not: N appears once, at delta.
+        hold = delta / (self.size[0] * self.size[1])
+        return psf((self.top + hold * otf(k, self.size)) / (self.bottom + hold), self.size, k.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -84,10 +101,9 @@ class HQS:
             sigma: (B, 1, 1, 1) noise level, or a map (B, C, H, W): then the gradient in k is exact and its curvature
                 that of the mean precision.
         """
-        target, weight = self._seen(y, x, k, t, sigma)
-        estimate = k
+        step, estimate = self._step(y, x, k, t, sigma), k
         for _ in range(self.iterations):
-            z = normalize(data_step(target, x, estimate, self.delta, weight))
+            z = normalize(step(estimate, self.delta))
             estimate = normalize(self.prior(z, math.sqrt(self.lam / self.delta)))
         new = self.momentum * k + (1 - self.momentum) * estimate
         return recentre(new)[0] if self.centre else new
@@ -100,13 +116,13 @@ class HQS:
             y, x, k, t, sigma: see `__call__`.
             deltas: strengths of the hold.
         """
-        target, weight = self._seen(y, x, k, t, sigma)
-        return torch.cat([data_step(target, x, k, delta, weight) for delta in deltas], 1)
+        step = self._step(y, x, k, t, sigma)
+        return torch.cat([step(k, delta) for delta in deltas], 1)
 
-    def _seen(self, y: Tensor, x: Tensor, k: Tensor, t: int, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """The observation on the canvas, filled where it was not seen, and its inverse noise power per frequency."""
+    def _step(self, y: Tensor, x: Tensor, k: Tensor, t: int, sigma: Tensor) -> DataStep:
+        """With the observation on the canvas, filled where it was not seen, and its inverse noise power per frequency."""
         size = size_of(x)
         power = torch.zeros((), device=x.device) if self.spectrum is None else self.spectrum(t, size, x.device)
         base, excess = split(sigma)
         noise = base + otf(k, size).abs().square() * power
-        return self.A.residual(y, x, k, noise, excess) + self.A(x, k), 1 / noise
+        return DataStep.of(self.A.residual(y, x, k, noise, excess) + self.A(x, k), x, 1 / noise)

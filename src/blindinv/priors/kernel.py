@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindinv.kernels.measure import normalize
+from blindinv.precision import computing
 
 SCALE = 64.0
 
@@ -13,10 +14,18 @@ class KernelDenoiser(nn.Module):
     """DnCNN of 5 convolutions with 32 channels and the noise level as a second input channel.
 
     Works on kernels of any size; noise levels are in the units of a kernel that sums to 1 (about 1e-4 to 1e-2).
+
+    Args:
+        channels: of the layers in between.
+        depth: convolutions.
+
+    Attributes:
+        dtype: that the layers compute in, None: the quickest of the device (see `precision`).
     """
 
     def __init__(self, channels: int = 32, depth: int = 5) -> None:
         super().__init__()
+        self.dtype: torch.dtype | None = torch.float32
         self.config = dict(channels=channels, depth=depth)
         layers: list[nn.Module] = [nn.Conv2d(2, channels, 3, padding=1), nn.ReLU()]
         for _ in range(depth - 2):
@@ -26,7 +35,9 @@ class KernelDenoiser(nn.Module):
     def forward(self, k: Tensor, sigma: float | Tensor) -> Tensor:
         """Remove Gaussian noise of standard deviation `sigma` (a number or (B, 1, 1, 1)) from kernels (B, 1, n, n)."""
         level = torch.as_tensor(sigma, dtype=k.dtype, device=k.device).expand(len(k), 1, 1, 1).expand_as(k)
-        return k - self.layers(torch.cat([k, level], 1) * SCALE) / SCALE
+        with computing(k.device, self.dtype):
+            noise = self.layers(torch.cat([k, level], 1) * SCALE)
+        return k - noise.to(k.dtype) / SCALE
 
 
 HOLDS = (1e6, 1e5, 2e4)

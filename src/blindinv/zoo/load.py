@@ -102,11 +102,15 @@ def fetch(name: str, local_only: bool = False) -> Path:
         raise OSError(f"prior '{name}' is neither a folder here nor {where}: {first_line(error)}") from error
 
 
-def load_kernel_denoiser() -> KernelDenoiser:
-    """The shipped plug-and-play denoiser of blur kernels."""
+def load_kernel_denoiser(*, dtype: torch.dtype | None = None) -> KernelDenoiser:
+    """The shipped plug-and-play denoiser of blur kernels.
+
+    Args:
+        dtype: that it computes in, None: the quickest of the device (as in `load_prior`).
+    """
     from blindinv.zoo.shipped import load_kernel_denoiser as load
 
-    return load()
+    return load(dtype)
 
 
 def load_kernel_prior(

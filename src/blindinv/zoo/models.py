@@ -64,7 +64,7 @@ def _load(
     if name == "prior":
         return load_prior(which or method.own_prior, device=device, dtype=dtype)
     if name == "denoiser":
-        return load_kernel_denoiser().to(device)
+        return load_kernel_denoiser(dtype=dtype).to(device)
     if name == "refiner":
         return load_kernel_refiner(device=device)
     if name == "kernel_prior":

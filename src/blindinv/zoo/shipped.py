@@ -178,13 +178,14 @@ def load_shipped(name: str = "photos") -> LatentPrior | PixelPrior:
     return load_own(WEIGHTS / f"{name}.safetensors")
 
 
-@lru_cache(maxsize=1)
-def load_kernel_denoiser() -> KernelDenoiser:
-    """The shipped plug-and-play denoiser of blur kernels, on the CPU."""
+@lru_cache(maxsize=2)
+def load_kernel_denoiser(dtype: torch.dtype | None = None) -> KernelDenoiser:
+    """The shipped plug-and-play denoiser of blur kernels, on the CPU; for `dtype` see `load_prior`."""
     tensors, config = read_weights(WEIGHTS / "kernel_denoiser.safetensors")
     model = KernelDenoiser(**config)
     model.load_state_dict(tensors)
-    return model.requires_grad_(False).eval()
+    model.dtype = dtype
+    return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
 
 
 def weights_hash() -> dict[str, str]:
