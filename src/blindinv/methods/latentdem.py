@@ -254,7 +254,7 @@ def latentdem(
     """
     if prior.spectrum is None or prior.image_spectrum is None:
         raise ValueError("this prior has no error spectrum; measure it with blindinv.measure_spectrum(prior, photos)")
-    problem = replace(problem, sigma=problem.sigma.clamp(min=settings.floor))
+    problem, denoiser = replace(problem, sigma=problem.sigma.clamp(min=settings.floor)), getattr(denoiser, "exact", denoiser)
     total = settings.steps + (count_kernel_steps(problem, settings) if problem.kernel is None else 0)
     for i, p in enumerate(_steps(problem, prior, denoiser, settings, refiner), 1):
         yield replace(p, step=i, total=total)

@@ -1,5 +1,7 @@
 """Networks that know blur kernels: the plug-and-play denoiser (LatentDEM, Bai et al., appendix B.2), and one that corrects EM."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +33,13 @@ class KernelDenoiser(nn.Module):
         for _ in range(depth - 2):
             layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, 1, 3, padding=1))
+
+    @property
+    def exact(self) -> "KernelDenoiser":
+        """The same weights in float32: for estimates that a choice hangs on, which rounding could tip."""
+        other = copy.copy(self)
+        other.dtype = torch.float32
+        return other
 
     def forward(self, k: Tensor, sigma: float | Tensor) -> Tensor:
         """Remove Gaussian noise of standard deviation `sigma` (a number or (B, 1, 1, 1)) from kernels (B, 1, n, n)."""
