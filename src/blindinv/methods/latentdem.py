@@ -116,7 +116,7 @@ def judge(problem: Deblurring, prior: LatentPrior, k: Tensor, settings: Settings
 
     The noise is the same for all candidates.
     """
-    x = start_image(problem, prior, k)
+    x, prior = start_image(problem, prior, k), getattr(prior, "exact", prior)
     scores = []
     for t in settings.judge_t:
         rng = generators(0, len(problem.y), problem.y.device)

@@ -1,5 +1,6 @@
 """Diffusion priors of images: in the latents of an autoencoder, or in pixels."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +53,13 @@ class LatentPrior(nn.Module):
         self.spectrum, self.image_spectrum = spectrum, image_spectrum
         self.register_buffer("shift", torch.as_tensor(shift).float().reshape(1, -1, 1, 1))
         self.register_buffer("scale", torch.as_tensor(scale).float().reshape(1, -1, 1, 1))
+
+    @property
+    def exact(self) -> "LatentPrior":
+        """The same networks in float32: for figures that a choice hangs on, which rounding could tip."""
+        other = copy.copy(self)
+        other.dtype = torch.float32
+        return other
 
     def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of z for images (B, 3, H, W)."""

@@ -185,7 +185,7 @@ def load_kernel_denoiser(dtype: torch.dtype | None = None) -> KernelDenoiser:
     model = KernelDenoiser(**config)
     model.load_state_dict(tensors)
     model.dtype = dtype
-    return model.to(memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+    return model.requires_grad_(False).eval()
 
 
 def weights_hash() -> dict[str, str]:
