@@ -30,4 +30,9 @@ def computing(device: torch.device, dtype: torch.dtype | None) -> AbstractContex
 def precisions(networks: Mapping[str, object], device: torch.device | str) -> dict[str, str]:
     """In what each network that has a choice computes, by name, such as {"prior": "bfloat16"}; for the record."""
     chosen = {name: net.dtype or quick_dtype(device) for name, net in networks.items() if hasattr(net, "dtype")}
-    return {name: str(dtype).removeprefix("torch.") for name, dtype in chosen.items()}
+    return {name: dtype_name(dtype) for name, dtype in chosen.items()}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Such as "bfloat16"."""
+    return str(dtype).removeprefix("torch.")

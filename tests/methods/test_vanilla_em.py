@@ -76,10 +76,10 @@ def test_the_image_goes_with_the_kernel(blurred, schedule):
     A, k = CircularConvolution(), torch.zeros(2, 1, 11, 11)
     k[..., 2, 8], k[..., 3, 8] = 0.5, 0.5
     y = A(x, k)
-    result = run(problem(y), vanilla_em(problem(y), OraclePrior(x, schedule), identity, rounds=1, steps=60))
+    result = run(problem(y, seed=2), vanilla_em(problem(y, seed=2), OraclePrior(x, schedule), identity, rounds=1, steps=60))
+    assert centre_of_mass(result.kernel).abs().max() <= 0.5
     right = (A(result.image, result.kernel) - y).square().mean((1, 2, 3)).sqrt() < 0.05
     assert right.any()
-    assert centre_of_mass(result.kernel[right]).abs().max() <= 0.5
     torch.testing.assert_close(result.image[right], x.roll((-2, 3), (-2, -1))[right], atol=0.2, rtol=0)
 
 

@@ -16,7 +16,7 @@ from blindinv.benchmark.cases import Batch, Case, Figures, Task
 from blindinv.benchmark.records import Record, append, key, read, sha256, versions
 from blindinv.benchmark.rows import Context, Row
 from blindinv.photo.pictures import kernel_picture
-from blindinv.precision import quick_dtype
+from blindinv.precision import dtype_name, quick_dtype
 from blindinv.solve import Progress
 
 Keep = Callable[[str, Case, Tensor, Tensor], None]
@@ -62,7 +62,7 @@ class Plan:
         """The resolved settings of a row."""
         config = self.task.config | {"batch": self.batch, "device": self.context.device}
         if row.needs:
-            config["precision"] = str(quick_dtype(self.context.device)).removeprefix("torch.")
+            config["precision"] = dtype_name(quick_dtype(self.context.device))
         if "prior" in row.needs:
             config["prior"] = self.context.prior_name or row.own_prior
         if row.settings:
